@@ -1,0 +1,20 @@
+//! Barograph: telemetry of virtual machines and containers as an unbroken line.
+//!
+//! `ARCHITECTURE.md` shows the rooms and the way a measurement takes through them.
+
+pub mod analytics;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod log;
+pub mod model;
+pub mod pipeline;
+pub mod provider;
+pub mod serve;
+pub mod sink;
+pub mod store;
+pub mod telemetry;
+pub mod transform;
+pub mod yaml;
+
+pub use error::{Error, ErrorKind, Result, Retry};

@@ -1,0 +1,80 @@
+//! What Barograph counts about itself. A leaf module: every room may count, `serve` prints.
+//!
+//! One [`Telemetry`] per process is made in `cli` and handed down by clones; tests make their own.
+//! Names follow OpenTelemetry (`barograph.sink.rows` becomes `barograph_sink_rows_total` in the Prometheus text).
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// All self-metrics; cloning shares them.
+#[derive(Debug, Clone, Default)]
+pub struct Telemetry {
+    registry: Arc<RwLock<Registry>>,
+}
+
+/// The one label that most self-metrics carry: the name of the source, sink or transform in the pipeline file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ComponentLabel {
+    /// Name in the pipeline file.
+    pub component: String,
+}
+
+impl ComponentLabel {
+    /// A label for the component of this name.
+    pub fn new(component: impl Into<String>) -> Self {
+        Self { component: component.into() }
+    }
+}
+
+impl Telemetry {
+    /// Registers a family of counters; `name` without the `_total` suffix.
+    pub fn counters(&self, name: &str, help: &str) -> Family<ComponentLabel, Counter> {
+        let family = Family::<ComponentLabel, Counter>::default();
+        self.registry.write().register(name, help, family.clone());
+        family
+    }
+
+    /// Registers a family of gauges.
+    pub fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+    ) -> Family<ComponentLabel, Gauge<f64, std::sync::atomic::AtomicU64>> {
+        let family = Family::<ComponentLabel, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
+        self.registry.write().register(name, help, family.clone());
+        family
+    }
+
+    /// Registers any other metric of `prometheus-client`.
+    pub fn register(&self, name: &str, help: &str, metric: impl prometheus_client::registry::Metric) {
+        self.registry.write().register(name, help, metric);
+    }
+
+    /// Everything in the Prometheus (OpenMetrics) text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail; a formatting fault would only cut the text short.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.read());
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_show_under_their_component() {
+        let telemetry = Telemetry::default();
+        let rows = telemetry.counters("barograph_sink_rows", "Rows delivered");
+        rows.get_or_create(&ComponentLabel::new("store")).inc_by(7);
+        let text = telemetry.encode();
+        assert!(text.contains("barograph_sink_rows_total{component=\"store\"} 7"), "{text}");
+    }
+}
