@@ -1,1 +1,5 @@
-//! This machine.
+//! This machine, from `/proc`.
+
+mod config;
+
+pub use config::Config;

@@ -1,1 +1,5 @@
 //! libvirt guests.
+
+mod config;
+
+pub use config::Config;
