@@ -1,6 +1,7 @@
 //! The arrows between the rooms of `src/`: which room may use which. `ARCHITECTURE.md` draws them; this test holds them.
 
 use std::collections::BTreeSet;
+#![allow(clippy::unwrap_used, reason = "a test says what failed by panicking")]
 use std::fs;
 use std::path::{Path, PathBuf};
 
