@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::SegmentMeta;
-use super::core::{Core, now_nanos};
+use super::state::{Core, now_nanos};
 use super::manifest::{Edit, Manifest};
 use super::memory::BATCH_ROWS;
 use super::merge::merge;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::SegmentMeta;
-use super::core::{Core, Flushing, now_nanos};
+use super::state::{Core, Flushing, now_nanos};
 use super::manifest::{Edit, FRESH};
 use super::memory::{BATCH_ROWS, Chunk, Memory};
 use super::merge::{BatchStream, merge};

@@ -6,7 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::core::Core;
+use super::state::Core;
 use crate::telemetry::{ComponentLabel, Telemetry};
 
 type Gauges = Family<ComponentLabel, Gauge<f64, AtomicU64>>;

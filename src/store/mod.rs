@@ -14,7 +14,6 @@ mod assemble;
 mod buffer;
 mod columns;
 mod compaction;
-mod core;
 mod flush;
 mod lock;
 mod manifest;
@@ -30,6 +29,7 @@ mod root;
 mod segment;
 mod series;
 mod snapshot;
+mod state;
 mod types;
 mod writer;
 
@@ -50,7 +50,7 @@ pub use reader::Reader;
 pub use snapshot::{SegmentColumn, SegmentMeta, Snapshot, TableSnapshot, TagStatistics};
 pub use writer::{Appended, RejectedBatch};
 
-use self::core::Core;
+use self::state::Core;
 use crate::model::MetricBatch;
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::assemble::assemble;
-use super::core::{Core, State, now_millis};
+use super::state::{Core, State, now_millis};
 use super::lock::WriterLock;
 use super::manifest::{self, Edit, Manifest};
 use super::memory::Memory;

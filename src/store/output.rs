@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 
 use super::SegmentMeta;
-use super::core::now_millis;
+use super::state::now_millis;
 use super::merge::BatchStream;
 use super::options::Window;
 use super::root::Root;

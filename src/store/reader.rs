@@ -89,6 +89,10 @@ impl Reader {
             .ok_or_else(|| missing(self.root.folder()))?;
         let root = self.root.clone();
         blocking(move || {
+            // A version or position that went back means another store in the same folder, or a repaired log.
+            if seen.manifest.as_ref().is_some_and(|before| before.version > manifest.version || before.log > manifest.log) {
+                seen.parts.clear();
+            }
             seen.parts.retain(|part| part.end > manifest.log);
             if seen.manifest.as_ref().is_none_or(|before| before.log != manifest.log) || seen.parts.is_empty() {
                 let end = seen.parts.last().map_or(manifest.log, |part| part.end);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::compaction::{compact, rest};
-use super::core::{Core, now_millis, now_nanos};
+use super::state::{Core, now_millis, now_nanos};
 use super::manifest::{Edit, Manifest};
 use super::output;
 use super::root::{Root, blocking};

@@ -2,7 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::core::Core;
+use super::state::Core;
 use crate::model::MetricBatch;
 use crate::{Error, Result, Retry};
 
