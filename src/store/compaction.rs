@@ -103,7 +103,8 @@ async fn write(core: &Core, job: &Job) -> Result<Vec<SegmentMeta>> {
         job.inputs.iter().map(|segment| read_segment(Arc::clone(core.root.objects()), segment, None)).collect();
     let rows = merge(sources, Arc::clone(&schema), BATCH_ROWS);
     let precedence = job.inputs.iter().map(|segment| segment.precedence).max().unwrap_or_default();
-    Output { root: &core.root, table: &job.table, window: job.window, precedence }.write(schema, rows).await
+    Output { root: &core.root, table: &job.table, window: job.window, precedence, stop: Some(&core.stop) }
+        .write(schema, rows).await
 }
 
 /// The job that is most worth doing, if any is.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::SegmentMeta;
 use super::state::{Core, Flushing, now_nanos};
@@ -19,13 +18,14 @@ use super::merge::{BatchStream, merge};
 use super::options::{Window, Windows};
 use super::output::{Output, discard};
 use super::root::apart;
+use super::scan::stream;
 use crate::{Error, Result};
 
 /// Wait after a flush that failed.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Flushes when the buffer is full or its oldest row has waited long enough, until stopped.
-pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
+pub(super) async fn run(core: Arc<Core>) {
     let mut retry_at: Option<Instant> = None;
     loop {
         let due = {
@@ -36,7 +36,7 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
         };
         tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = core.stop.cancelled() => return,
             () = tokio::time::sleep_until(due) => {}
             () = core.full.notified(), if retry_at.is_none() => {}
         }
@@ -166,7 +166,7 @@ async fn write_part(core: Arc<Core>, part: Part) -> Result<Vec<SegmentMeta>> {
     }
     let schemas: Vec<_> = runs.iter().filter_map(|run| run.first()).map(|batch| batch.schema()).collect();
     let schema = super::columns::union_schema(schemas.iter())?;
-    let mut sources: Vec<BatchStream> = runs.into_iter().map(stream).collect();
+    let mut sources: Vec<BatchStream> = runs.into_iter().map(|run| stream(run.to_vec())).collect();
     let sorted = match sources.pop() {
         Some(only) if sources.is_empty() => only,
         Some(last) => {
@@ -175,13 +175,7 @@ async fn write_part(core: Arc<Core>, part: Part) -> Result<Vec<SegmentMeta>> {
         }
         None => return Ok(Vec::new()),
     };
-    Output { root: &core.root, table: &part.table, window: part.window, precedence: FRESH }
+    Output { root: &core.root, table: &part.table, window: part.window, precedence: FRESH, stop: None }
         .write(schema, sorted)
         .await
-}
-
-/// A sorted run as a stream; the batches are shared, not copied.
-fn stream(run: Arc<[arrow::array::RecordBatch]>) -> BatchStream {
-    let count = run.len();
-    futures::stream::iter((0..count).filter_map(move |i| run.get(i).cloned()).map(Ok)).boxed()
 }

@@ -26,6 +26,7 @@ mod output;
 mod reader;
 mod retention;
 mod root;
+mod scan;
 mod segment;
 mod series;
 mod snapshot;
@@ -41,7 +42,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 pub use compaction::CompactionReport;
 pub use metrics::StoreStatistics;
@@ -69,14 +69,13 @@ pub struct Store {
 struct Handle {
     core: Arc<Core>,
     requests: Mutex<Option<mpsc::Sender<writer::Request>>>,
-    stop: CancellationToken,
     writer: Mutex<Option<JoinHandle<()>>>,
     background: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.core.stop.cancel();
     }
 }
 
@@ -89,16 +88,14 @@ impl Store {
     pub async fn open(options: StoreOptions) -> Result<Self> {
         let core = Core::open(options).await?;
         let (requests, waiting) = mpsc::channel(writer::QUEUE);
-        let stop = CancellationToken::new();
         let writer = tokio::spawn(writer::run(Arc::clone(&core), waiting));
         let background = vec![
-            tokio::spawn(flush::run(Arc::clone(&core), stop.clone())),
-            tokio::spawn(retention::run(Arc::clone(&core), stop.clone())),
+            tokio::spawn(flush::run(Arc::clone(&core))),
+            tokio::spawn(retention::run(Arc::clone(&core))),
         ];
         let handle = Handle {
             core,
             requests: Mutex::new(Some(requests)),
-            stop,
             writer: Mutex::new(Some(writer)),
             background: Mutex::new(background),
         };
@@ -154,14 +151,17 @@ impl Store {
         if let Some(writer) = writer {
             finished(writer.await)?;
         }
-        handle.stop.cancel();
+        handle.core.stop.cancel();
         let background = std::mem::take(&mut *handle.background.lock());
         for task in background {
             finished(task.await)?;
         }
         let flushed = flush::flush(&handle.core).await;
-        handle.core.log.clone().close()?;
-        flushed
+        // Whoever still commits finishes first; nobody commits afterwards.
+        let _turn = handle.core.committing.lock().await;
+        let closed = handle.core.log.clone().close();
+        drop(handle.core.lock.lock().take());
+        flushed.and(closed)
     }
 }
 

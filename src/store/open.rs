@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::assemble::assemble;
 use super::state::{Core, State, now_millis};
@@ -75,7 +76,8 @@ impl Core {
             room: Notify::new(),
             full: Notify::new(),
             changed: Notify::new(),
-            _lock: lock,
+            stop: CancellationToken::new(),
+            lock: Mutex::new(Some(lock)),
         });
         replay(&core).await?;
         core.metrics.state(&core);

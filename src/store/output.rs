@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
 
 use super::SegmentMeta;
 use super::state::now_millis;
@@ -11,7 +12,7 @@ use super::merge::BatchStream;
 use super::options::Window;
 use super::root::Root;
 use super::segment::SegmentWriter;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Folder of the segments.
 pub(super) const FOLDER: &str = "segments";
@@ -26,6 +27,8 @@ pub(super) struct Output<'a> {
     pub(super) table: &'a str,
     pub(super) window: Window,
     pub(super) precedence: u64,
+    /// Ends the writing early: for work that can as well be done later.
+    pub(super) stop: Option<&'a CancellationToken>,
 }
 
 impl Output<'_> {
@@ -50,6 +53,9 @@ impl Output<'_> {
         let mut writer: Option<SegmentWriter> = None;
         while let Some(batch) = rows.next().await {
             let batch = batch?;
+            if self.stop.is_some_and(CancellationToken::is_cancelled) {
+                return Err(Error::unavailable("compact", "the store is being closed").with_provider("store"));
+            }
             if batch.num_rows() == 0 {
                 continue;
             }

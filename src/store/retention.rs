@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 
 use super::compaction::{compact, rest};
 use super::state::{Core, now_millis, now_nanos};
@@ -14,12 +13,15 @@ use super::output;
 use super::root::{Root, blocking};
 use crate::{Error, Result};
 
+/// Wait after work that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Retention, deletion and compaction, one after the other, until stopped.
-pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
+pub(super) async fn run(core: Arc<Core>) {
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = core.stop.cancelled() => return,
             () = tokio::time::sleep(core.options.maintenance_interval) => {}
             () = core.changed.notified() => {}
         }
@@ -28,15 +30,12 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
             delete_removed(&core).await?;
             compact(&core, rest(&core)?).await
         };
-        // A compaction that is cut short leaves files without a commit, which the next opening sweeps.
-        let result = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            result = work => result,
-        };
-        if let Err(error) = result {
-            tracing::error!(error = %error.chain(), "background work of the store failed; it is tried again");
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        match work.await {
+            Err(error) if !core.stop.is_cancelled() => {
+                tracing::error!(error = %error.chain(), "background work of the store failed; it is tried again");
+                tokio::time::sleep(RETRY).await;
+            }
+            _ => {}
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::lock::WriterLock;
 use super::manifest::{self, Edit, Manifest};
@@ -36,7 +37,10 @@ pub(super) struct Core {
     pub(super) full: Notify,
     /// There are new segments.
     pub(super) changed: Notify,
-    pub(super) _lock: WriterLock,
+    /// Background work ends early when this is cancelled.
+    pub(super) stop: CancellationToken,
+    /// Taken away when the store is closed: from then on nothing may be written.
+    pub(super) lock: Mutex<Option<WriterLock>>,
 }
 
 /// Everything that changes.
@@ -85,6 +89,9 @@ impl Core {
     /// Commits a change; `then` sees the state at the very moment at which the change shows.
     pub(super) async fn commit(&self, edit: Edit, then: impl FnOnce(&mut State)) -> Result<()> {
         let turn = self.committing.lock().await;
+        if self.lock.lock().is_none() {
+            return Err(Self::closed());
+        }
         let current = Arc::clone(&self.state.lock().manifest);
         let next = Arc::new(manifest::commit(&self.root, &current, edit, now_millis()).await?);
         let version = next.version;

@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 
-use super::merge::{BatchStream, merge};
-use super::segment::read_segment;
 use super::{Snapshot, Store, StoreOptions};
 use crate::model::{BatchBuilder, Identity, MetricBatch};
 
@@ -62,18 +60,8 @@ pub(super) fn rows(specs: &[RowSpec<'_>]) -> MetricBatch {
 /// All rows of a snapshot, merged. Panics if a key comes twice.
 pub(super) async fn read(snapshot: &Snapshot) -> Rows {
     let mut all = Rows::new();
-    for (name, table) in &snapshot.tables {
-        let mut segments = table.segments.clone();
-        segments.sort_by_key(|segment| segment.precedence);
-        let mut sources: Vec<BatchStream> = segments
-            .iter()
-            .map(|segment| read_segment(Arc::clone(&snapshot.objects), segment, None))
-            .collect();
-        for run in table.buffer.clone() {
-            sources.push(futures::stream::iter(run.into_iter().map(Ok)).boxed());
-        }
-        let merged: Vec<RecordBatch> =
-            merge(sources, Arc::clone(&table.schema), 100).try_collect().await.unwrap();
+    for name in snapshot.tables.keys() {
+        let merged: Vec<RecordBatch> = snapshot.scan(name).unwrap().try_collect().await.unwrap();
         for batch in &merged {
             collect(name, batch, &mut all);
         }

@@ -87,17 +87,7 @@ async fn new_tags_and_fields_appear_beside_old_segments_and_survive_compaction()
         let table = &snapshot.tables["cpu"];
         assert!(table.schema.column_with_name("tag_site").is_some());
         assert!(table.schema.column_with_name("note").is_some());
-        let mut segments = table.segments.clone();
-        segments.sort_by_key(|segment| segment.precedence);
-        let mut sources: Vec<BatchStream> = segments
-            .iter()
-            .map(|segment| read_segment(Arc::clone(&snapshot.objects), segment, None))
-            .collect();
-        sources.extend(
-            table.buffer.iter().cloned().map(|run| futures::stream::iter(run.into_iter().map(Ok)).boxed()),
-        );
-        let merged: Vec<RecordBatch> =
-            merge(sources, Arc::clone(&table.schema), 100).try_collect().await.unwrap();
+        let merged: Vec<RecordBatch> = snapshot.scan("cpu").unwrap().try_collect().await.unwrap();
         let rows: usize = merged.iter().map(RecordBatch::num_rows).sum();
         assert_eq!(rows, 2, "another tag is another key");
         store.flush().await.unwrap();
