@@ -122,7 +122,10 @@ fn a_killed_writer_loses_and_doubles_nothing() {
             let count = own.clone().count() as i64;
             assert!(count >= next * ROWS_PER_BATCH, "kill {kill}: {count} rows of {next} batches");
             // The batch under way when the kill came may be there too, whole: it was never acknowledged.
-            assert!(count <= (next + 1) * ROWS_PER_BATCH && count % ROWS_PER_BATCH == 0, "kill {kill}: {count}");
+            assert!(
+                count <= (next + 1) * ROWS_PER_BATCH && count % ROWS_PER_BATCH == 0,
+                "kill {kill}: {count}"
+            );
             for (row, (time, cores)) in (0..).zip(own) {
                 assert_eq!((*time, *cores), (BASE + row * STEP, row as f64), "kill {kill}");
             }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+
 use super::manifest::Manifest;
 use super::memory::Frozen;
 use super::root::Root;
@@ -12,7 +14,7 @@ use crate::Result;
 
 /// The snapshot of `manifest` and of `memories`, which come in rising precedence. Sorts what is not sorted yet.
 pub(super) fn assemble(root: &Root, manifest: Arc<Manifest>, memories: &[Frozen]) -> Result<Snapshot> {
-    let mut buffers: BTreeMap<&str, Vec<Vec<arrow::array::RecordBatch>>> = BTreeMap::new();
+    let mut buffers: BTreeMap<&str, Vec<Vec<RecordBatch>>> = BTreeMap::new();
     for (table, windows) in memories.iter().flatten() {
         for chunk in windows.values().flatten() {
             let run = chunk.sorted()?;
@@ -28,7 +30,7 @@ pub(super) fn assemble(root: &Root, manifest: Arc<Manifest>, memories: &[Frozen]
     for (table, buffer) in buffers {
         let segments = manifest.tables.get(table).cloned().unwrap_or_default();
         let mut schemas = segments.iter().map(segment_schema).collect::<Result<Vec<_>>>()?;
-        schemas.extend(buffer.iter().filter_map(|run| run.first()).map(|batch| batch.schema()));
+        schemas.extend(buffer.iter().filter_map(|run| run.first()).map(RecordBatch::schema));
         let schema = super::columns::union_schema(schemas.iter())?;
         tables.insert(table.to_owned(), TableSnapshot { schema, segments, buffer });
     }

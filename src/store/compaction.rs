@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::SegmentMeta;
-use super::state::{Core, now_nanos};
 use super::manifest::{Edit, Manifest};
 use super::memory::BATCH_ROWS;
 use super::merge::merge;
@@ -19,6 +18,7 @@ use super::options::{Window, Windows};
 use super::output::{Output, discard, written_at};
 use super::root::apart;
 use super::segment::{read_segment, segment_schema};
+use super::state::{Core, now_nanos};
 use crate::{Error, Result};
 
 /// Most segments that one job merges: each open file takes some memory.
@@ -99,12 +99,16 @@ async fn run(core: &Arc<Core>, job: Job) -> Result<Vec<SegmentMeta>> {
 async fn write(core: &Core, job: &Job) -> Result<Vec<SegmentMeta>> {
     let schemas = job.inputs.iter().map(segment_schema).collect::<Result<Vec<_>>>()?;
     let schema = super::columns::union_schema(schemas.iter())?;
-    let sources =
-        job.inputs.iter().map(|segment| read_segment(Arc::clone(core.root.objects()), segment, None)).collect();
+    let sources = job
+        .inputs
+        .iter()
+        .map(|segment| read_segment(Arc::clone(core.root.objects()), segment, None))
+        .collect();
     let rows = merge(sources, Arc::clone(&schema), BATCH_ROWS);
     let precedence = job.inputs.iter().map(|segment| segment.precedence).max().unwrap_or_default();
     Output { root: &core.root, table: &job.table, window: job.window, precedence, stop: Some(&core.stop) }
-        .write(schema, rows).await
+        .write(schema, rows)
+        .await
 }
 
 /// The job that is most worth doing, if any is.
@@ -135,7 +139,10 @@ fn groups(segments: &[SegmentMeta], windows: Windows, now: i64) -> BTreeMap<Wind
         // they are left alone until the window is over.
         if windows.is_over(compacted, now) {
             groups.insert(compacted, segments);
-        } else if segments.iter().all(|segment| Window::of(segment.window_start, windows.segment) == own(segment)) {
+        } else if segments
+            .iter()
+            .all(|segment| Window::of(segment.window_start, windows.segment) == own(segment))
+        {
             for segment in segments {
                 groups.entry(own(segment)).or_default().push(segment);
             }
@@ -144,11 +151,18 @@ fn groups(segments: &[SegmentMeta], windows: Windows, now: i64) -> BTreeMap<Wind
     groups
 }
 
+/// Segments of one precedence: they share no keys, and go together or not at all.
+type Run<'g, 's> = &'g [&'s SegmentMeta];
+
 /// The neighbours in a group that are worth merging now, in rising precedence.
-fn choose(target: Window, mut group: Vec<&SegmentMeta>, now: i64, quiet: Quiet) -> Option<Vec<&SegmentMeta>> {
+fn choose<'s>(
+    target: Window,
+    mut group: Vec<&'s SegmentMeta>,
+    now: i64,
+    quiet: Quiet,
+) -> Option<Vec<&'s SegmentMeta>> {
     group.sort_by_key(|segment| segment.precedence);
-    // Segments of one precedence share no keys; they go together or not at all.
-    let runs: Vec<&[&SegmentMeta]> = group.chunk_by(|a, b| a.precedence == b.precedence).collect();
+    let runs: Vec<Run<'_, 's>> = group.chunk_by(|a, b| a.precedence == b.precedence).collect();
     let newest = group.iter().map(|segment| written_at(segment)).max().unwrap_or_default();
     let is_quiet = match quiet {
         Quiet::Always => true,
@@ -156,7 +170,9 @@ fn choose(target: Window, mut group: Vec<&SegmentMeta>, now: i64, quiet: Quiet) 
     };
     let chosen = if is_quiet {
         let pending = runs.len() > 1
-            || group.iter().any(|segment| segment.window_start != target.start || segment.window_end != target.end);
+            || group
+                .iter()
+                .any(|segment| segment.window_start != target.start || segment.window_end != target.end);
         pending.then(|| fitting(&runs))
     } else {
         tier(&runs)
@@ -165,7 +181,7 @@ fn choose(target: Window, mut group: Vec<&SegmentMeta>, now: i64, quiet: Quiet) 
 }
 
 /// The cheapest neighbours that one job can merge; all, if it can.
-fn fitting<'a, 'b>(runs: &'a [&'b [&'b SegmentMeta]]) -> &'a [&'b [&'b SegmentMeta]] {
+fn fitting<'a, 'g, 's>(runs: &'a [Run<'g, 's>]) -> &'a [Run<'g, 's>] {
     if runs.len() <= FAN_IN {
         return runs;
     }
@@ -173,7 +189,7 @@ fn fitting<'a, 'b>(runs: &'a [&'b [&'b SegmentMeta]]) -> &'a [&'b [&'b SegmentMe
 }
 
 /// The newest runs as long as each is not much larger than all after it together, if these are enough.
-fn tier<'a, 'b>(runs: &'a [&'b [&'b SegmentMeta]]) -> Option<&'a [&'b [&'b SegmentMeta]]> {
+fn tier<'a, 'g, 's>(runs: &'a [Run<'g, 's>]) -> Option<&'a [Run<'g, 's>]> {
     let mut total = 0;
     let mut first = runs.len();
     for (index, run) in runs.iter().enumerate().rev() {
@@ -188,7 +204,7 @@ fn tier<'a, 'b>(runs: &'a [&'b [&'b SegmentMeta]]) -> Option<&'a [&'b [&'b Segme
     (suffix.len() >= TIER).then(|| fitting(suffix))
 }
 
-fn bytes(run: &[&SegmentMeta]) -> u64 {
+fn bytes(run: Run<'_, '_>) -> u64 {
     run.iter().map(|segment| segment.bytes).sum()
 }
 
@@ -236,7 +252,8 @@ mod tests {
 
     #[test]
     fn a_group_that_changes_is_merged_in_tiers() {
-        let mut segments: Vec<_> = [100, 10, 9, 8].iter().zip(1..).map(|(b, p)| segment(HOUR, p, *b, 0)).collect();
+        let mut segments: Vec<_> =
+            [100, 10, 9, 8].iter().zip(1..).map(|(b, p)| segment(HOUR, p, *b, 0)).collect();
         let busy = Quiet::After(1_000_000);
         assert_eq!(job(segments.clone(), 50, busy), None);
         segments.push(segment(HOUR, 5, 7, 0));

@@ -7,18 +7,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::SegmentMeta;
-use super::state::{Core, Flushing, now_nanos};
 use super::manifest::{Edit, FRESH};
-use super::memory::{BATCH_ROWS, Chunk, Memory};
+use super::memory::{BATCH_ROWS, Chunk};
 use super::merge::{BatchStream, merge};
 use super::options::{Window, Windows};
 use super::output::{Output, discard};
-use super::root::apart;
+use super::root::{apart, blocking};
 use super::scan::stream;
+use super::state::{Core, Flushing, now_nanos};
 use crate::{Error, Result};
 
 /// Wait after a flush that failed.
@@ -73,7 +74,7 @@ fn freeze(core: &Core) -> Option<Arc<Flushing>> {
     if state.memory.rows() == 0 {
         return None;
     }
-    let mut memory = std::mem::replace(&mut state.memory, Memory::default());
+    let mut memory = std::mem::take(&mut state.memory);
     state.oldest = None;
     let flushing = Arc::new(Flushing {
         rows: memory.seal(),
@@ -131,7 +132,8 @@ async fn try_write(core: &Arc<Core>, flushing: &Arc<Flushing>) -> Result<()> {
     core.metrics.flushes.inc();
     core.metrics.flushed_rows.inc_by(written.iter().map(|(_, segment)| segment.rows).sum());
     core.changed.notify_one();
-    if let Err(error) = core.log.trim(flushing.position) {
+    let (log, upto) = (core.log()?, flushing.position);
+    if let Err(error) = blocking(move || log.trim(upto)).await {
         tracing::warn!(error = %error.chain(), "cannot trim the log; the next flush tries again");
     }
     Ok(())
@@ -151,7 +153,9 @@ fn plan(flushing: &Flushing, windows: Windows, now: i64) -> Vec<Part> {
         for (window, chunks) in shards {
             let window = windows.target(*window, now);
             match parts.last_mut() {
-                Some(last) if last.table == *table && last.window == window => last.chunks.extend(chunks.iter().cloned()),
+                Some(last) if last.table == *table && last.window == window => {
+                    last.chunks.extend(chunks.iter().cloned());
+                }
                 _ => parts.push(Part { table: Arc::clone(table), window, chunks: chunks.clone() }),
             }
         }
@@ -164,7 +168,7 @@ async fn write_part(core: Arc<Core>, part: Part) -> Result<Vec<SegmentMeta>> {
     for chunk in &part.chunks {
         runs.push(chunk.sorted()?);
     }
-    let schemas: Vec<_> = runs.iter().filter_map(|run| run.first()).map(|batch| batch.schema()).collect();
+    let schemas: Vec<_> = runs.iter().filter_map(|run| run.first()).map(RecordBatch::schema).collect();
     let schema = super::columns::union_schema(schemas.iter())?;
     let mut sources: Vec<BatchStream> = runs.into_iter().map(|run| stream(run.to_vec())).collect();
     let sorted = match sources.pop() {

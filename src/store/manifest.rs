@@ -270,7 +270,7 @@ async fn versions(root: &Root) -> Result<Vec<u64>> {
     let mut versions: Vec<u64> = files
         .try_filter_map(|file| async move {
             let number = file.location.filename().and_then(|name| name.strip_suffix(".json"));
-            Ok(number.and_then(|number| number.parse().ok()))
+            Ok(number.and_then(|number| number.parse::<u64>().ok()))
         })
         .try_collect()
         .await
@@ -295,7 +295,8 @@ async fn read(root: &Root, version: u64) -> Result<Entry> {
 }
 
 fn encode(entry: &Entry) -> Result<Vec<u8>> {
-    serde_json::to_vec(entry).map_err(|e| damaged(entry.version, "it cannot be written as JSON").with_source(e))
+    serde_json::to_vec(entry)
+        .map_err(|e| damaged(entry.version, "it cannot be written as JSON").with_source(e))
 }
 
 fn damaged(version: u64, reason: &str) -> Error {

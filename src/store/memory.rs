@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use parking_lot::Mutex;
 
 use super::buffer::Buffer;
@@ -85,7 +85,7 @@ impl Memory {
 
     fn put(&mut self, table: &str, window: Window, records: RecordBatch) {
         self.rows += records.num_rows();
-        self.bytes += records.get_array_memory_size();
+        self.bytes += size(&records);
         if !self.shards.contains_key(table) {
             self.shards.insert(table.into(), BTreeMap::new());
         }
@@ -107,6 +107,17 @@ impl Memory {
             .map(|(table, windows)| (Arc::clone(table), windows.iter_mut().map(seal).collect()))
             .collect()
     }
+}
+
+/// Bytes that a batch adds. What Arrow says for a slice, or for columns read from one log frame, counts shared memory
+/// once per column, so the rows' own bytes count here, and something for the structures around them.
+fn size(records: &RecordBatch) -> usize {
+    const STRUCTURES: usize = 256;
+    let own = |column: &ArrayRef| {
+        let data = column.to_data();
+        STRUCTURES + data.get_slice_memory_size().unwrap_or_else(|_| data.get_array_memory_size())
+    };
+    records.columns().iter().map(own).sum()
 }
 
 impl Shard {

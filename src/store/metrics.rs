@@ -32,12 +32,14 @@ impl Metrics {
     /// Registers everything under this component's name.
     pub(super) fn new(telemetry: &Telemetry, component: &str) -> Self {
         let label = ComponentLabel::new(component);
-        let counter =
-            |name: &str, help: &str| telemetry.counters(name, help).get_or_create(&label).clone();
+        let counter = |name: &str, help: &str| telemetry.counters(name, help).get_or_create(&label).clone();
         Self {
             flushes: counter("barograph_store_flushes", "Flushes of buffered rows to segments"),
             flushed_rows: counter("barograph_store_flushed_rows", "Rows written to segments by flushes"),
-            failed_flushes: counter("barograph_store_failed_flushes", "Flushes that failed and will be retried"),
+            failed_flushes: counter(
+                "barograph_store_failed_flushes",
+                "Flushes that failed and will be retried",
+            ),
             compactions: counter("barograph_store_compactions", "Compactions of segments"),
             compacted_rows: counter("barograph_store_compacted_rows", "Rows written by compactions"),
             dropped_segments: counter("barograph_store_dropped_segments", "Segments dropped by retention"),
@@ -98,7 +100,7 @@ impl Core {
         let mut statistics = StoreStatistics {
             buffered_rows: buffered_rows as u64,
             buffered_bytes: buffered_bytes as u64,
-            log_bytes: self.log.bytes(),
+            log_bytes: self.log().map_or(0, |log| log.bytes()),
             version: manifest.version,
             flushes: self.metrics.flushes.get(),
             compactions: self.metrics.compactions.get(),

@@ -15,7 +15,6 @@ mod buffer;
 mod columns;
 mod compaction;
 mod flush;
-mod lock;
 mod manifest;
 mod memory;
 mod merge;
@@ -159,8 +158,10 @@ impl Store {
         let flushed = flush::flush(&handle.core).await;
         // Whoever still commits finishes first; nobody commits afterwards.
         let _turn = handle.core.committing.lock().await;
-        let closed = handle.core.log.clone().close();
-        drop(handle.core.lock.lock().take());
+        let Some(folder) = handle.core.folder.lock().take() else {
+            return flushed;
+        };
+        let closed = root::blocking(move || folder.close()).await;
         flushed.and(closed)
     }
 }

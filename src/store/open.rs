@@ -7,16 +7,15 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::assemble::assemble;
-use super::state::{Core, State, now_millis};
-use super::lock::WriterLock;
 use super::manifest::{self, Edit, Manifest};
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::options::{StoreOptions, Windows};
 use super::root::{Root, blocking, create_folders};
+use super::state::{Core, Folder, State, now_millis};
 use super::types::Types;
 use super::{LOG, Snapshot, flush, output, retention};
-use crate::log::{Log, LogOptions, LogReader, Position};
+use crate::log::{FolderLock, Log, LogOptions, LogReader, Position};
 use crate::model::MetricBatch;
 use crate::{Error, Result};
 
@@ -34,7 +33,8 @@ impl Core {
         let folder = options.path.clone();
         let (lock, root) = blocking(move || {
             create_folders(&folder, &[manifest::FOLDER, output::FOLDER, LOG])?;
-            Ok((WriterLock::take(&folder)?, Root::open(&folder)?))
+            let lock = FolderLock::take(&folder).map_err(|e| e.with_provider("store"))?;
+            Ok((lock, Root::open(&folder)?))
         })
         .await?;
 
@@ -67,7 +67,6 @@ impl Core {
             options,
             windows,
             root,
-            log,
             metrics,
             state: Mutex::new(state),
             committing: tokio::sync::Mutex::default(),
@@ -77,7 +76,7 @@ impl Core {
             full: Notify::new(),
             changed: Notify::new(),
             stop: CancellationToken::new(),
-            lock: Mutex::new(Some(lock)),
+            folder: Mutex::new(Some(Folder { log, lock })),
         });
         replay(&core).await?;
         core.metrics.state(&core);

@@ -7,11 +7,11 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::SegmentMeta;
-use super::state::now_millis;
 use super::merge::BatchStream;
 use super::options::Window;
 use super::root::Root;
 use super::segment::SegmentWriter;
+use super::state::now_millis;
 use crate::{Error, Result};
 
 /// Folder of the segments.

@@ -75,10 +75,13 @@ impl Reader {
         Err(last.map_or_else(
             || missing(self.root.folder()),
             |error| {
-                Error::unavailable("read store", "its writer flushed each time before the log was read; try again")
-                    .with_provider("store")
-                    .with_resource(self.root.folder().display().to_string())
-                    .with_source(error)
+                Error::unavailable(
+                    "read store",
+                    "its writer flushed each time before the log was read; try again",
+                )
+                .with_provider("store")
+                .with_resource(self.root.folder().display().to_string())
+                .with_source(error)
             },
         ))
     }
@@ -90,11 +93,16 @@ impl Reader {
         let root = self.root.clone();
         blocking(move || {
             // A version or position that went back means another store in the same folder, or a repaired log.
-            if seen.manifest.as_ref().is_some_and(|before| before.version > manifest.version || before.log > manifest.log) {
+            if seen
+                .manifest
+                .as_ref()
+                .is_some_and(|before| before.version > manifest.version || before.log > manifest.log)
+            {
                 seen.parts.clear();
             }
             seen.parts.retain(|part| part.end > manifest.log);
-            if seen.manifest.as_ref().is_none_or(|before| before.log != manifest.log) || seen.parts.is_empty() {
+            if seen.manifest.as_ref().is_none_or(|before| before.log != manifest.log) || seen.parts.is_empty()
+            {
                 let end = seen.parts.last().map_or(manifest.log, |part| part.end);
                 seen.parts.push(Part { memory: Memory::default(), end });
             }

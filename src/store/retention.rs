@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use super::compaction::{compact, rest};
-use super::state::{Core, now_millis, now_nanos};
 use super::manifest::{Edit, Manifest};
 use super::output;
 use super::root::{Root, blocking};
+use super::state::{Core, now_millis, now_nanos};
 use crate::{Error, Result};
 
 /// Wait after work that failed.
@@ -70,7 +69,8 @@ pub(super) async fn delete_removed(core: &Core) -> Result<()> {
         (Arc::clone(&state.manifest), state.oldest_version())
     };
     let mut deleted = Vec::new();
-    for removed in manifest.removed.iter().filter(|removed| removed.at <= before && removed.version <= in_use) {
+    for removed in manifest.removed.iter().filter(|removed| removed.at <= before && removed.version <= in_use)
+    {
         core.root.remove(&removed.path).await?;
         deleted.push(removed.id.clone());
     }

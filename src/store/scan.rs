@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 
+use super::Snapshot;
 use super::memory::BATCH_ROWS;
 use super::merge::{BatchStream, merge};
 use super::segment::read_segment;
-use super::Snapshot;
 use crate::{Error, ErrorKind, Result};
 
 impl Snapshot {
@@ -32,6 +32,8 @@ impl Snapshot {
 }
 
 /// Batches in memory as a stream; they are shared, not copied.
-pub(super) fn stream(batches: impl IntoIterator<Item = RecordBatch, IntoIter: Send + 'static>) -> BatchStream {
+pub(super) fn stream(
+    batches: impl IntoIterator<Item = RecordBatch, IntoIter: Send + 'static>,
+) -> BatchStream {
     futures::stream::iter(batches.into_iter().map(Ok)).boxed()
 }

@@ -7,14 +7,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::lock::WriterLock;
 use super::manifest::{self, Edit, Manifest};
 use super::memory::{Frozen, Memory};
 use super::metrics::Metrics;
 use super::options::{StoreOptions, Windows};
 use super::root::Root;
 use super::types::Types;
-use crate::log::{Log, Position};
+use crate::log::{FolderLock, Log, Position};
 use crate::{Error, ErrorKind, Result};
 
 /// An open store, as its tasks see it.
@@ -23,7 +22,6 @@ pub(super) struct Core {
     pub(super) options: StoreOptions,
     pub(super) windows: Windows,
     pub(super) root: Root,
-    pub(super) log: Log,
     pub(super) metrics: Metrics,
     /// Held for moments only, never while waiting or computing.
     pub(super) state: Mutex<State>,
@@ -40,7 +38,23 @@ pub(super) struct Core {
     /// Background work ends early when this is cancelled.
     pub(super) stop: CancellationToken,
     /// Taken away when the store is closed: from then on nothing may be written.
-    pub(super) lock: Mutex<Option<WriterLock>>,
+    pub(super) folder: Mutex<Option<Folder>>,
+}
+
+/// What only one writer can have: the folder's lock, and the log in it.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) log: Log,
+    pub(super) lock: FolderLock,
+}
+
+impl Folder {
+    /// Closes the log, then lets the lock go; waits for the disk.
+    pub(super) fn close(self) -> Result<()> {
+        let closed = self.log.close();
+        drop(self.lock);
+        closed
+    }
 }
 
 /// Everything that changes.
@@ -89,9 +103,7 @@ impl Core {
     /// Commits a change; `then` sees the state at the very moment at which the change shows.
     pub(super) async fn commit(&self, edit: Edit, then: impl FnOnce(&mut State)) -> Result<()> {
         let turn = self.committing.lock().await;
-        if self.lock.lock().is_none() {
-            return Err(Self::closed());
-        }
+        self.log()?;
         let current = Arc::clone(&self.state.lock().manifest);
         let next = Arc::new(manifest::commit(&self.root, &current, edit, now_millis()).await?);
         let version = next.version;
@@ -116,6 +128,11 @@ impl Core {
     /// The live state.
     pub(super) fn manifest(&self) -> Arc<Manifest> {
         Arc::clone(&self.state.lock().manifest)
+    }
+
+    /// The log, as long as the store is open.
+    pub(super) fn log(&self) -> Result<Log> {
+        self.folder.lock().as_ref().map(|folder| folder.log.clone()).ok_or_else(Self::closed)
     }
 
     /// An error of a store that is closed.

@@ -35,7 +35,9 @@ impl Types {
         for field in schema.fields() {
             match known.and_then(|known| known.get(field.name())) {
                 Some(data_type) if data_type == field.data_type() => {}
-                Some(data_type) => return Err(conflict(batch.table(), field.name(), data_type, field.data_type())),
+                Some(data_type) => {
+                    return Err(conflict(batch.table(), field.name(), data_type, field.data_type()));
+                }
                 None => fresh.push(field),
             }
         }

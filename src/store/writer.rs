@@ -115,7 +115,7 @@ async fn append(core: &Core, batches: &[MetricBatch]) -> Result<()> {
         return Ok(());
     }
     room(core).await?;
-    let position = core.log.append(batches).await?;
+    let position = core.log()?.append(batches).await?;
     let full = {
         let mut state = core.state.lock();
         for batch in batches {

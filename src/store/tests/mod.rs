@@ -78,7 +78,7 @@ fn collect(table: &str, batch: &RecordBatch, all: &mut Rows) {
     };
     for row in 0..batch.num_rows() {
         let key = (table.to_owned(), tag("resource_id", row).unwrap(), tag("core", row), times.value(row));
-        let fields = batch.schema().fields().iter().zip(batch.columns()).filter_map(|(field, column)| {
+        let fields = batch.schema_ref().fields().iter().zip(batch.columns()).filter_map(|(field, column)| {
             let values = column.as_primitive_opt::<Float64Type>()?;
             values.is_valid(row).then(|| (field.name().clone(), values.value(row)))
         });

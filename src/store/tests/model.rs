@@ -33,8 +33,10 @@ impl Pair {
             let values = fields.iter().map(|(name, value)| ((*name).to_owned(), *value));
             self.rows.entry(key).or_default().extend(values);
         }
-        let specs: Vec<RowSpec<'_>> =
-            specs.iter().map(|(resource, core, time, fields)| (*resource, *core, *time, &fields[..])).collect();
+        let specs: Vec<RowSpec<'_>> = specs
+            .iter()
+            .map(|(resource, core, time, fields)| (*resource, *core, *time, &fields[..]))
+            .collect();
         rows(&specs)
     }
 }

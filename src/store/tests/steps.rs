@@ -30,7 +30,10 @@ async fn late_rows_and_repeated_rows_merge_field_by_field_across_buffer_and_segm
     store.flush().await.unwrap();
     store.append(&[row("a", BASE, &[("utilization", 0.2)])]).await.unwrap();
     store.flush().await.unwrap();
-    store.append(&[row("a", BASE, &[("steal", 0.5)]), row("a", BASE - HOUR, &[("steal", 0.7)])]).await.unwrap();
+    store
+        .append(&[row("a", BASE, &[("steal", 0.5)]), row("a", BASE - HOUR, &[("steal", 0.7)])])
+        .await
+        .unwrap();
     let expected: Rows = [
         (BASE - HOUR, vec![("steal", 0.7)]),
         (BASE, vec![("cores", 4.0), ("steal", 0.5), ("utilization", 0.2)]),
@@ -45,7 +48,11 @@ async fn late_rows_and_repeated_rows_merge_field_by_field_across_buffer_and_segm
     store.flush().await.unwrap();
     assert_eq!(read(&store.snapshot().unwrap()).await, expected);
     let report = store.compact().await.unwrap();
-    assert_eq!((report.inputs, report.outputs, report.rows), (3, 1, 1), "the late row is in a window of its own");
+    assert_eq!(
+        (report.inputs, report.outputs, report.rows),
+        (3, 1, 1),
+        "the late row is in a window of its own"
+    );
     assert_eq!(read(&store.snapshot().unwrap()).await, expected);
 }
 
@@ -75,12 +82,12 @@ async fn new_tags_and_fields_appear_beside_old_segments_and_survive_compaction()
     let store = open(folder.path()).await;
     store.append(&[row("a", BASE, &[("cores", 1.0)])]).await.unwrap();
     store.flush().await.unwrap();
-    let tag: ArrayRef = Arc::new(
-        ["lab"].into_iter().map(Some).collect::<arrow::array::DictionaryArray<Int32Type>>(),
-    );
+    let tag: ArrayRef =
+        Arc::new(["lab"].into_iter().map(Some).collect::<arrow::array::DictionaryArray<Int32Type>>());
     assert_eq!(tag.data_type(), &tag_type());
     let plain = row("a", BASE, &[("cores", 2.0)]);
-    let wider = with_column(&with_column(&plain, "tag_site", tag), "note", Arc::new(StringArray::from(vec!["x"])));
+    let wider =
+        with_column(&with_column(&plain, "tag_site", tag), "note", Arc::new(StringArray::from(vec!["x"])));
     store.append(&[wider]).await.unwrap();
     for _ in 0..3 {
         let snapshot = store.snapshot().unwrap();
