@@ -131,7 +131,6 @@ async fn try_write(core: &Arc<Core>, flushing: &Arc<Flushing>) -> Result<()> {
     }
     core.metrics.flushes.inc();
     core.metrics.flushed_rows.inc_by(written.iter().map(|(_, segment)| segment.rows).sum());
-    core.changed.notify_one();
     let (log, upto) = (core.log()?, flushing.position);
     if let Err(error) = blocking(move || log.trim(upto)).await {
         tracing::warn!(error = %error.chain(), "cannot trim the log; the next flush tries again");

@@ -74,7 +74,6 @@ impl Core {
             maintaining: tokio::sync::Mutex::default(),
             room: Notify::new(),
             full: Notify::new(),
-            changed: Notify::new(),
             stop: CancellationToken::new(),
             folder: Mutex::new(Some(Folder { log, lock })),
         });

@@ -22,7 +22,6 @@ pub(super) async fn run(core: Arc<Core>) {
             biased;
             () = core.stop.cancelled() => return,
             () = tokio::time::sleep(core.options.maintenance_interval) => {}
-            () = core.changed.notified() => {}
         }
         let work = async {
             drop_old(&core).await?;

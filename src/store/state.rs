@@ -33,8 +33,6 @@ pub(super) struct Core {
     pub(super) room: Notify,
     /// The buffer is full.
     pub(super) full: Notify,
-    /// There are new segments.
-    pub(super) changed: Notify,
     /// Background work ends early when this is cancelled.
     pub(super) stop: CancellationToken,
     /// Taken away when the store is closed: from then on nothing may be written.

@@ -9,6 +9,7 @@ use crate::store::Reader;
 struct Pair {
     random: fastrand::Rng,
     rows: Rows,
+    base: i64,
 }
 
 impl Pair {
@@ -19,7 +20,7 @@ impl Pair {
         for _ in 0..self.random.usize(1..20) {
             let resource = names[self.random.usize(..names.len())];
             let core = [None, Some("0"), Some("1")][self.random.usize(..3)];
-            let time = BASE + self.random.i64(..60) * HOUR / 2 + self.random.i64(..2);
+            let time = self.base + self.random.i64(0..60) * HOUR / 2 + self.random.i64(0..2);
             let mut fields = Vec::new();
             for field in ["utilization", "cores", "steal"] {
                 if self.random.bool() {
@@ -57,7 +58,10 @@ fn copy(from: &Path, to: &Path) {
 async fn check(seed: u64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
-    let mut pair = Pair { random: fastrand::Rng::with_seed(seed), rows: Rows::new() };
+    // Old rows are in days that are over; fresh ones go into windows of hours.
+    let fresh = chrono::Utc::now().timestamp_nanos_opt().unwrap() - 20 * HOUR;
+    let base = if seed % 2 == 0 { BASE } else { fresh };
+    let mut pair = Pair { random: fastrand::Rng::with_seed(seed), rows: Rows::new(), base };
     let mut store = open(&path).await;
     let reader = Reader::open(&path).unwrap();
     for step in 0..40 {
