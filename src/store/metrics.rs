@@ -66,7 +66,7 @@ impl Metrics {
     }
 }
 
-/// What a store holds and did since it was opened.
+/// What a store holds, and what its component did since the process began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreStatistics {
     /// Rows not in segments yet.

@@ -134,7 +134,7 @@ impl Store {
         self.handle.core.snapshot()
     }
 
-    /// What the store holds and did since it was opened.
+    /// What the store holds and did.
     pub fn statistics(&self) -> StoreStatistics {
         self.handle.core.statistics()
     }
