@@ -60,7 +60,7 @@ async fn check(seed: u64) {
     let path = folder.path().join("data");
     // Old rows are in days that are over; fresh ones go into windows of hours.
     let fresh = chrono::Utc::now().timestamp_nanos_opt().unwrap() - 20 * HOUR;
-    let base = if seed % 2 == 0 { BASE } else { fresh };
+    let base = if u64::is_multiple_of(seed, 2) { BASE } else { fresh };
     let mut pair = Pair { random: fastrand::Rng::with_seed(seed), rows: Rows::new(), base };
     let mut store = open(&path).await;
     let reader = Reader::open(&path).unwrap();
