@@ -15,10 +15,9 @@ use crate::Result;
 
 /// Unsorted batches of one table.
 #[derive(Debug, Default)]
-pub struct Buffer {
+pub(super) struct Buffer {
     batches: Vec<RecordBatch>,
     rows: usize,
-    bytes: usize,
 }
 
 /// Where a row lies: batch, row in it.
@@ -26,27 +25,16 @@ type Place = (usize, usize);
 
 impl Buffer {
     /// Takes a batch of a [`crate::model::MetricBatch`].
-    pub fn push(&mut self, batch: RecordBatch) {
+    pub(super) fn push(&mut self, batch: RecordBatch) {
         self.rows += batch.num_rows();
-        self.bytes += batch.get_array_memory_size();
         self.batches.push(batch);
-    }
-
-    /// Rows, counting repeated keys each time.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Bytes of the batches; memory that batches share is counted for each.
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// All columns that any batch has.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Conflict`] if two batches have a column of one name and two types.
-    pub fn schema(&self) -> Result<SchemaRef> {
+    pub(super) fn schema(&self) -> Result<SchemaRef> {
         let schemas: Vec<_> = self.batches.iter().map(RecordBatch::schema).collect();
         union_schema(schemas.iter())
     }
@@ -56,21 +44,23 @@ impl Buffer {
     ///
     /// # Errors
     /// As [`Self::schema`].
-    pub fn sorted(&self, batch_rows: usize) -> Result<Vec<RecordBatch>> {
+    pub(super) fn sorted(&self, batch_rows: usize) -> Result<Vec<RecordBatch>> {
         let schema = self.schema()?;
         let tags = columns::tags(&schema);
         let mut table = SeriesTable::new(tags.len());
-        let mut columns: Vec<Vec<ArrayRef>> = vec![Vec::with_capacity(self.batches.len()); schema.fields().len()];
+        let mut columns: Vec<Vec<ArrayRef>> =
+            vec![Vec::with_capacity(self.batches.len()); schema.fields().len()];
         let mut series: Vec<Vec<u32>> = Vec::with_capacity(self.batches.len());
         for batch in &self.batches {
             for (field, column) in schema.fields().iter().zip(&mut columns) {
                 column.push(columns::column(batch, field)?);
             }
-            let own: Vec<_> = columns[tags.clone()].iter().filter_map(|column| column.last().cloned()).collect();
+            let own: Vec<_> =
+                columns[tags.clone()].iter().filter_map(|column| column.last().cloned()).collect();
             series.push(table.number(&own, batch.num_rows()));
         }
         let ranked = table.ranked();
-        let times: Vec<&[i64]> = columns[0].iter().map(|column| times(column)).collect();
+        let times: Vec<&[i64]> = columns[0].iter().map(times).collect();
         let groups = by_series(&series, ranked.order.len(), self.rows);
         let order = Order::new(&ranked, &groups, &times);
         let mut sorted = Vec::with_capacity(order.rows.len().div_ceil(batch_rows.max(1)));

@@ -104,7 +104,12 @@ mod tests {
     #[test]
     fn columns_are_time_then_tags_then_fields_by_name() {
         let a = schema(&[("z", DataType::Float64), ("time", time_type()), ("b", tag_type())]);
-        let b = schema(&[("time", time_type()), ("a", tag_type()), ("c", DataType::Int64), ("z", DataType::Float64)]);
+        let b = schema(&[
+            ("time", time_type()),
+            ("a", tag_type()),
+            ("c", DataType::Int64),
+            ("z", DataType::Float64),
+        ]);
         let union = union_schema([&a, &b].into_iter()).unwrap();
         let names: Vec<_> = union.fields().iter().map(|field| field.name().as_str()).collect();
         assert_eq!(names, ["time", "a", "b", "c", "z"]);

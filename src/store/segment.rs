@@ -9,16 +9,18 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
+use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
-use parquet::arrow::async_writer::{AsyncArrowWriter, ParquetObjectWriter};
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::async_writer::AsyncArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use super::file::SegmentFile;
 use super::merge::BatchStream;
 use super::options::Window;
 use super::root::Root;
@@ -42,7 +44,7 @@ pub(super) struct SegmentWriter {
     window: Window,
     precedence: u64,
     schema: SchemaRef,
-    writer: AsyncArrowWriter<ParquetObjectWriter>,
+    writer: AsyncArrowWriter<BufWriter>,
     rows: u64,
     times: Option<(i64, i64)>,
     tags: BTreeMap<String, TagStatistics>,
@@ -58,7 +60,7 @@ impl SegmentWriter {
         precedence: u64,
         schema: SchemaRef,
     ) -> Result<Self> {
-        let object = ParquetObjectWriter::new(Arc::clone(root.objects()), Path::from(path.as_str()));
+        let object = BufWriter::new(Arc::clone(root.objects()), Path::from(path.as_str()));
         let writer = AsyncArrowWriter::try_new(object, Arc::clone(&schema), Some(properties(&schema)?))
             .map_err(|e| parquet_error("start segment", &path, e))?;
         Ok(Self {
@@ -114,7 +116,7 @@ impl SegmentWriter {
             min_time,
             max_time,
             tags: self.tags.into_iter().filter(|(_, tag)| seen(tag)).collect(),
-            columns: self.schema.fields().iter().filter_map(|field| describe(field)).collect(),
+            columns: self.schema.fields().iter().filter_map(describe).collect(),
             path: self.path,
         })
     }
@@ -160,7 +162,7 @@ pub(super) fn read_segment(
 ) -> BatchStream {
     let (location, bytes, path) = (meta.location(), meta.bytes, meta.path.clone());
     let open = async move {
-        let reader = ParquetObjectReader::new(objects, location).with_file_size(bytes);
+        let reader = SegmentFile { objects, location, bytes };
         let mut builder = ParquetRecordBatchStreamBuilder::new(reader)
             .await
             .map_err(|e| parquet_error("open segment", &path, e))?
@@ -180,7 +182,7 @@ pub(super) fn read_segment(
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] if a later version wrote it with a kind of column that this one does not know.
-pub fn segment_schema(meta: &SegmentMeta) -> Result<SchemaRef> {
+pub(super) fn segment_schema(meta: &SegmentMeta) -> Result<SchemaRef> {
     let fields = meta.columns.iter().map(|column| {
         let data_type = match column.kind.as_str() {
             "time" => time_type(),
@@ -265,4 +267,106 @@ fn read_error(operation: &str, path: &str, error: object_store::Error) -> Error 
         .with_provider("store")
         .with_resource(path)
         .with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BatchBuilder, Identity};
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    const ROWS: usize = 300_000;
+
+    fn rows(count: usize) -> RecordBatch {
+        let mut buffer = buffer::Buffer::default();
+        let mut builder = BatchBuilder::new("cpu", &Identity::host("web-1")).unwrap();
+        for row in 0..count {
+            let core = (row % 3 > 0).then(|| (row % 3).to_string());
+            let mut row = builder.row(row as i64);
+            row.set("core", core.as_ref()).unwrap().set("utilization", 0.25).unwrap();
+        }
+        buffer.push(builder.finish().unwrap().into_records());
+        buffer.sorted(usize::MAX).unwrap().remove(0)
+    }
+
+    async fn written(root: &Root, batch: &RecordBatch) -> SegmentMeta {
+        let window = Window { start: 0, end: 1_000_000 };
+        let path = "segments/cpu/one.parquet".to_owned();
+        let mut writer = SegmentWriter::create(root, path, "one".into(), window, 7, batch.schema()).unwrap();
+        for start in (0..batch.num_rows()).step_by(10_000) {
+            writer.write(&batch.slice(start, 10_000.min(batch.num_rows() - start))).await.unwrap();
+        }
+        writer.finish().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_segment_gives_back_what_was_written_and_describes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let batch = rows(ROWS);
+        let meta = written(&root, &batch).await;
+        assert_eq!((meta.rows, meta.min_time, meta.max_time), (ROWS as u64, 0, ROWS as i64 - 1));
+        assert_eq!(
+            meta.tags["core"],
+            TagStatistics { min: "1".into(), max: "2".into(), nulls: ROWS as u64 / 3 }
+        );
+        assert!(!meta.tags.contains_key("zone"), "a tag that is all null has no statistics");
+        assert_eq!(segment_schema(&meta).unwrap(), batch.schema());
+        assert_eq!(meta.bytes, std::fs::metadata(folder.path().join(&meta.path)).unwrap().len());
+
+        let read: Vec<_> = read_segment(Arc::clone(root.objects()), &meta, None).try_collect().await.unwrap();
+        let read = arrow::compute::concat_batches(&batch.schema(), &read).unwrap();
+        assert_eq!(read, batch);
+        let some = Some(vec!["time".to_owned(), "utilization".to_owned()]);
+        let some: Vec<_> = read_segment(Arc::clone(root.objects()), &meta, some).try_collect().await.unwrap();
+        assert_eq!(some[0].num_columns(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_file_says_how_it_is_sorted_and_has_a_page_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let meta = written(&root, &rows(ROWS)).await;
+        let file = std::fs::File::open(folder.path().join(&meta.path)).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        let groups = reader.metadata().row_groups();
+        assert_eq!(groups.iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [262_144, 37_856]);
+        let sorting = groups[0].sorting_columns().unwrap();
+        let tags = meta.columns.iter().filter(|column| column.kind == "tag").count();
+        assert_eq!(sorting.len(), tags + 1, "the tags, then time");
+        assert_eq!(sorting.last().unwrap().column_idx, 0);
+        for column in groups[0].columns() {
+            assert!(column.column_index_offset().is_some() && column.offset_index_offset().is_some());
+            assert!(matches!(column.compression(), Compression::ZSTD(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_segment_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let batch = rows(100);
+        let window = Window { start: 0, end: 1 };
+        let path = "segments/cpu/one.parquet";
+        let mut writer =
+            SegmentWriter::create(&root, path.into(), "one".into(), window, 1, batch.schema()).unwrap();
+        writer.write(&batch).await.unwrap();
+        drop(writer);
+        assert!(!folder.path().join(path).exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_gone_or_damaged_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let meta = written(&root, &rows(100)).await;
+        let path = folder.path().join(&meta.path);
+        std::fs::write(&path, vec![0; meta.bytes as usize]).unwrap();
+        for _ in 0..2 {
+            let mut stream = read_segment(Arc::clone(root.objects()), &meta, None);
+            let error = stream.next().await.unwrap().unwrap_err();
+            assert!(error.to_string().contains("one.parquet"), "{error}");
+            drop(std::fs::remove_file(&path));
+        }
+    }
 }

@@ -84,7 +84,7 @@ impl SeriesTable {
             hashbrown::hash_table::Entry::Occupied(entry) => *entry.get(),
             hashbrown::hash_table::Entry::Vacant(entry) => {
                 // Rows are counted in 32 bits, so series fit too. Without tags the one series has an empty set.
-                let number = if width == 0 { 0 } else { (sets.len() / width) as u32 };
+                let number = sets.len().checked_div(width).unwrap_or(0) as u32;
                 entry.insert(number);
                 sets.extend_from_slice(set);
                 number
@@ -107,7 +107,7 @@ impl SeriesTable {
             dictionaries.push(StringArray::from_iter_values(sorted.iter().map(|(text, _)| text)));
             ranks.push(rank);
         }
-        let count = if width == 0 { 1 } else { self.sets.len() / width };
+        let count = self.sets.len().checked_div(width).unwrap_or(1);
         let mut keys: Vec<u32> = Vec::with_capacity(self.sets.len());
         for number in 0..count {
             let set = &self.sets[number * width..(number + 1) * width];

@@ -7,8 +7,8 @@ use arrow::array::{ArrayRef, AsArray, DictionaryArray, RecordBatch, StringArray}
 use arrow::datatypes::{Int32Type, SchemaRef};
 use futures::StreamExt;
 
-use super::BatchStream;
 use super::super::{buffer, columns};
+use super::BatchStream;
 use crate::Result;
 
 /// A batch of a source in the columns of the result.

@@ -9,8 +9,8 @@ use arrow::array::{
 };
 use arrow::datatypes::SchemaRef;
 
-use super::cursor::Rows;
 use super::super::columns;
+use super::cursor::Rows;
 use crate::Result;
 
 /// Rows to be copied, in order.
@@ -64,30 +64,31 @@ impl Plan {
     pub(super) fn build(&mut self) -> Result<RecordBatch> {
         let tags = columns::tags(&self.schema);
         let columns = (0..self.schema.fields().len())
-            .map(|column| if tags.contains(&column) { self.tag(column) } else { self.field(column) })
-            .collect();
-        let batch = columns::assemble(&self.schema, columns);
+            .map(|column| if tags.contains(&column) { Ok(self.tag(column)) } else { self.field(column) })
+            .collect::<Result<_>>();
+        let batch = columns.and_then(|columns| columns::assemble(&self.schema, columns));
         self.sources.clear();
         self.pieces.clear();
         self.rows = 0;
         batch
     }
 
-    fn field(&self, column: usize) -> ArrayRef {
-        let arrays: Vec<_> = self.sources.iter().map(|source| source.batch.column(column).to_data()).collect();
+    fn field(&self, column: usize) -> Result<ArrayRef> {
+        let arrays: Vec<_> =
+            self.sources.iter().map(|source| source.batch.column(column).to_data()).collect();
         let mut copy = MutableArrayData::new(arrays.iter().collect(), false, self.rows);
         for piece in &self.pieces {
-            match piece {
-                Piece::Run { source, rows } => copy.extend(*source, rows.start, rows.end),
+            let (source, rows) = match piece {
+                Piece::Run { source, rows } => (*source, rows.clone()),
                 Piece::Tie(tied) => {
                     let valid = tied.iter().rev().find(|(source, row)| arrays[*source].is_valid(*row));
-                    if let Some((source, row)) = valid.or(tied.last()) {
-                        copy.extend(*source, *row, row + 1);
-                    }
+                    let Some((source, row)) = valid.or(tied.last()) else { continue };
+                    (*source, *row..row + 1)
                 }
-            }
+            };
+            copy.try_extend(source, rows.start, rows.end).map_err(|e| columns::arrow("merge rows", e))?;
         }
-        make_array(copy.freeze())
+        Ok(make_array(copy.freeze()))
     }
 
     /// A tag column with a dictionary of its own, in order of appearance; strings are looked at once per piece.
