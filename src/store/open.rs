@@ -28,7 +28,7 @@ const REPLAY_FRAMES: usize = 64;
 impl Core {
     /// Opens the store and reads the log's rows into memory, flushing whenever the buffer is full.
     pub(super) async fn open(options: StoreOptions) -> Result<Arc<Self>> {
-        let windows = options.windows()?;
+        let windows = options.check()?;
         let metrics = Metrics::new(&options.telemetry, &options.component);
         let folder = options.path.clone();
         let (lock, root) = blocking(move || {

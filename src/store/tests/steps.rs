@@ -236,7 +236,7 @@ async fn a_first_opening_that_was_cut_off_is_no_obstacle() {
     std::fs::create_dir(folder.path().join("manifest")).unwrap();
     std::fs::write(folder.path().join(format!("manifest/{:020}.json", 1)), b"").unwrap();
     let error = Reader::open(folder.path()).unwrap().snapshot().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     let store = open(folder.path()).await;
     store.append(&[row("a", BASE, &[("cores", 1.0)])]).await.unwrap();
     store.close().await.unwrap();
