@@ -1,7 +1,8 @@
 //! The arrows between the rooms of `src/`: which room may use which. `ARCHITECTURE.md` draws them; this test holds them.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by panicking")]
+
 use std::collections::BTreeSet;
-#![allow(clippy::unwrap_used, reason = "a test says what failed by panicking")]
 use std::fs;
 use std::path::{Path, PathBuf};
 
