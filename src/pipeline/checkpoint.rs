@@ -99,7 +99,7 @@ impl CheckpointFile {
 /// Writes the marks when they have moved, at most once a second, and once more when `stop` is cancelled.
 pub(super) async fn keep(marks: Arc<Marks>, file: CheckpointFile, stop: CancellationToken) {
     let limit = LogLimit::default();
-    let mut saved = marks.checkpoints();
+    let mut saved = Checkpoints::new();
     loop {
         let stopping = tokio::select! {
             () = stop.cancelled() => true,
