@@ -116,10 +116,12 @@ impl Metrics {
         }
     }
 
-    /// Everything the process counts, in the Prometheus text format.
-    pub fn encode(&self, monitor: &Monitor) -> String {
+    /// Everything the process counts, in the Prometheus text format; `monitor` once there is a pipeline.
+    pub fn encode(&self, monitor: Option<&Monitor>) -> String {
         let _one = self.reading.lock();
-        self.publish(&monitor.view());
+        if let Some(monitor) = monitor {
+            self.publish(&monitor.view());
+        }
         self.telemetry.encode()
     }
 

@@ -140,6 +140,8 @@ pub struct View {
     pub reloads: u64,
     /// Reloads that were refused.
     pub reloads_refused: u64,
+    /// The pipeline is being stopped.
+    pub stopping: bool,
 }
 
 /// A window into a running pipeline; cloning shares it.
@@ -160,6 +162,7 @@ pub(super) struct Parts {
     pub(super) sinks: Vec<Arc<SinkState>>,
     pub(super) reloads: u64,
     pub(super) reloads_refused: u64,
+    pub(super) stopping: bool,
 }
 
 impl Monitor {
@@ -194,6 +197,7 @@ impl Monitor {
             sinks: parts.sinks.iter().map(sink).collect(),
             reloads: parts.reloads,
             reloads_refused: parts.reloads_refused,
+            stopping: parts.stopping,
         }
     }
 }
@@ -220,7 +224,7 @@ impl SinkState {
 
 impl View {
     /// What keeps the pipeline from being ready; empty when every sink is open and every source has either tried
-    /// once or says what it waits for.
+    /// once or says what it waits for, until it is being stopped.
     pub fn not_ready(&self) -> Vec<String> {
         let sinks = self.sinks.iter().filter(|sink| sink.numbers.phase == SinkPhase::Opening);
         let sources = self.sources.iter().filter(|source| {
@@ -228,8 +232,10 @@ impl View {
             let waits = matches!(numbers.phase, SourcePhase::Waiting(_));
             !waits && numbers.collections + numbers.failures == 0
         });
-        sinks
-            .map(|sink| format!("sink {} is not open", sink.name))
+        self.stopping
+            .then(|| "the pipeline is being stopped".to_owned())
+            .into_iter()
+            .chain(sinks.map(|sink| format!("sink {} is not open", sink.name)))
             .chain(sources.map(|source| format!("source {} has not collected yet", source.name)))
             .collect()
     }

@@ -273,6 +273,7 @@ impl Runner {
     /// saves the checkpoints.
     pub async fn stop(self) -> Ending {
         let deadline = Instant::now() + self.drain;
+        self.monitor.update(|parts| parts.stopping = true);
         self.sources.iter().for_each(RunningSource::stop);
         for source in self.sources {
             source.ended(deadline).await;

@@ -437,7 +437,7 @@ async fn the_metrics_balance_and_forget_what_a_reload_took_out() {
         start(plan(folder.path(), vec![source("host", 10, &from)], vec![sink("old", &to)])).await;
     let metrics = super::Metrics::new(&crate::telemetry::Telemetry::default());
     pass(25).await;
-    let text = metrics.encode(&runner.monitor());
+    let text = metrics.encode(Some(&runner.monitor()));
     let ticks = from.windows.lock().len() as u64;
     for line in [
         format!("barograph_pipeline_rows_accepted_total{{component=\"old\"}} {}", 4 * ticks),
@@ -453,7 +453,7 @@ async fn the_metrics_balance_and_forget_what_a_reload_took_out() {
     let next =
         plan(folder.path(), vec![source("host", 10, &from)], vec![sink("new", &Taken::new(Mood::Good))]);
     runner.reload(next).await.unwrap();
-    let text = metrics.encode(&runner.monitor());
+    let text = metrics.encode(Some(&runner.monitor()));
     assert!(!text.contains("\"old\"") && text.contains("component=\"new\""), "{text}");
     runner.stop().await;
 }
