@@ -234,7 +234,9 @@ struct StopSignals {
 impl Signals {
     fn new() -> Result<Self> {
         let listen = |kind| {
-            signal(kind).map_err(|error| Error::unavailable("listen to signals", "the system refused").with_source(error))
+            signal(kind).map_err(|error| {
+                Error::unavailable("listen to signals", "the system refused").with_source(error)
+            })
         };
         let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
         Ok(Self { stop: StopSignals { interrupt, terminate }, hangup: listen(SignalKind::hangup())? })

@@ -20,7 +20,7 @@ use super::monitor::{SourcePhase, SourceState};
 use super::schedule::Schedule;
 use crate::model::{Ack, MetricBatch, Parcel};
 use crate::provider::{Collection, Collector, Shard};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// Shards are looked for again this often.
 const REDISCOVER: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ impl Source {
 
     /// Runs until `stop` is cancelled.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut schedule = Schedule::new(Arc::clone(&self.clock), self.state.every, self.name());
+        let mut schedule = self.schedule();
         let mut backoff = Backoff::new(DISCOVERY_BACKOFF.0, DISCOVERY_BACKOFF.1);
         let mut tasks: JoinSet<Done> = JoinSet::new();
         // The shard that each running task collects; the task that looks for shards has none.
@@ -90,7 +90,12 @@ impl Source {
                             }
                         }
                     };
+                    let waited = shards.is_empty();
                     let wait = self.discovered(found, &mut shards, &mut backoff);
+                    if waited {
+                        // Ticks that passed while there was nothing to measure were not skipped.
+                        schedule = self.schedule();
+                    }
                     discover_at = Some(Instant::now() + wait);
                 }
                 () = sleep_until(discover_at.unwrap_or_else(Instant::now)), if discover_at.is_some() => {
@@ -119,6 +124,10 @@ impl Source {
         }
     }
 
+    fn schedule(&self) -> Schedule {
+        Schedule::new(Arc::clone(&self.clock), self.state.every, self.name())
+    }
+
     async fn discover(self: Arc<Self>) -> Done {
         let limit = self.deadline.max(DISCOVERY_DEADLINE);
         tokio::select! {
@@ -129,48 +138,39 @@ impl Source {
         }
     }
 
-    /// Takes in what was found; returns when to look again.
+    /// Takes in what was found; returns when to look again. An answer that there is nothing ends the shards; no
+    /// answer does not.
     fn discovered(
         &self,
         found: Result<Vec<Shard>>,
         shards: &mut Vec<Shard>,
         backoff: &mut Backoff,
     ) -> Duration {
+        if let Ok(found) = &found {
+            if !found.is_empty() && found != shards {
+                let names: Vec<_> = found.iter().map(|shard| shard.0.as_str()).collect();
+                tracing::info!(source = self.name(), shards = names.join(", "), "source collects");
+            }
+            shards.clone_from(found);
+            self.state.update(|numbers| numbers.shards.clone_from(found));
+        }
         let reason = match found {
             Ok(found) if found.is_empty() => Error::unavailable("collect", "there is nothing to measure yet"),
-            Ok(found) => {
-                if found != *shards {
-                    let names: Vec<_> = found.iter().map(|shard| shard.0.as_str()).collect();
-                    tracing::info!(source = self.name(), shards = names.join(", "), "source collects");
-                }
+            Ok(_) => {
                 backoff.reset();
                 self.limit.forget("discovery");
-                shards.clone_from(&found);
-                self.state.update(|numbers| {
-                    numbers.shards = found;
-                    numbers.phase = SourcePhase::Running;
-                });
+                self.state.update(|numbers| numbers.phase = SourcePhase::Running);
                 return REDISCOVER;
             }
             Err(error) => error,
         };
-        let wait = backoff.after(&reason);
         if let Some(left_out) = self.limit.pass("discovery") {
             tracing::warn!(source = self.name(), reason = reason.chain(), left_out, "source waits");
         }
-        let still_there = !shards.is_empty() && reason.kind() == ErrorKind::Unavailable;
-        // An answer that there is nothing ends the shards; no answer does not.
-        if reason.operation() == "collect" || !still_there {
-            shards.clear();
+        if shards.is_empty() {
+            self.state.update(|numbers| numbers.phase = SourcePhase::Waiting(reason.to_string()));
         }
-        let (names, text) = (shards.clone(), reason.to_string());
-        self.state.update(|numbers| {
-            if names.is_empty() {
-                numbers.phase = SourcePhase::Waiting(text);
-            }
-            numbers.shards = names;
-        });
-        wait
+        backoff.after(&reason)
     }
 
     fn ticked(&self, tick: super::schedule::Tick) {

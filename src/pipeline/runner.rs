@@ -24,7 +24,7 @@ use crate::model::Parcel;
 use crate::provider::Collector;
 
 /// Parcels between the sources and the first transform; a full channel makes the sources wait.
-const CHANNEL: usize = 64;
+const CHANNEL: usize = 32;
 /// The middle task may take this long to end once nothing waits for room any more.
 const GOODBYE: Duration = Duration::from_secs(5);
 

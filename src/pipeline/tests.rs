@@ -141,6 +141,7 @@ async fn a_source_waits_and_says_why_until_there_is_something_to_measure() {
     pass(90).await;
     assert_eq!(monitor.view().sources[0].numbers.phase, SourcePhase::Running);
     assert!(to.rows() > 4);
+    assert_eq!(monitor.view().sources[0].numbers.skipped, 0);
 
     *from.shards.lock() = Ok(vec![Shard("b".into())]);
     pass(65).await;
