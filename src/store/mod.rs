@@ -12,12 +12,13 @@
 
 mod assemble;
 mod buffer;
-mod columns;
+pub mod columns;
 mod compaction;
+mod file;
 mod flush;
 mod manifest;
 mod memory;
-mod merge;
+pub mod merge;
 mod metrics;
 mod open;
 mod options;

@@ -61,7 +61,7 @@ impl Output<'_> {
             }
             let mut open = match writer.take() {
                 Some(open) => open,
-                None => self.create(Arc::clone(&schema)).await?,
+                None => self.create(Arc::clone(&schema))?,
             };
             open.write(&batch).await?;
             if open.bytes() >= SEGMENT_BYTES {
@@ -76,10 +76,10 @@ impl Output<'_> {
         Ok(())
     }
 
-    async fn create(&self, schema: SchemaRef) -> Result<SegmentWriter> {
+    fn create(&self, schema: SchemaRef) -> Result<SegmentWriter> {
         let id = new_id();
         let path = format!("{FOLDER}/{}/{}-{id}.parquet", folder(self.table), day(self.window));
-        SegmentWriter::create(self.root, path, id, self.window, self.precedence, schema).await
+        SegmentWriter::create(self.root, path, id, self.window, self.precedence, schema)
     }
 }
 

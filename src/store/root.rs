@@ -69,7 +69,7 @@ impl Root {
     }
 
     /// Makes an object and its name survive a power cut.
-    async fn sync(&self, name: &str) -> Result<()> {
+    pub(super) async fn sync(&self, name: &str) -> Result<()> {
         let path = self.folder.join(name);
         blocking(move || {
             let synced = |path: &FsPath| std::fs::File::open(path).and_then(|file| file.sync_all());
