@@ -336,9 +336,14 @@ down() {
         tries=0
         while [ -d "/proc/$HOLDER" ] && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
     fi
-    # Guests' control groups outlive them when libvirtd was ended with them.
-    find /sys/fs/cgroup -depth -type d -name 'qemu-*-rig-*.libvirt-qemu' \
-        -exec sh -c 'for group; do find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; done' sh {} + 2>/dev/null || :
+    # Guests' control groups outlive them when libvirtd was ended with them, and empty a moment after.
+    tries=0
+    while groups=$(find /sys/fs/cgroup -depth -type d -path '*/qemu-*-rig-*.libvirt-qemu*' 2>/dev/null) &&
+        [ -n "$groups" ] && [ $tries -lt 50 ]; do
+        echo "$groups" | while read -r group; do rmdir "$group" 2>/dev/null || :; done
+        tries=$((tries + 1))
+        sleep 0.1
+    done
     rm -rf "$S"
     log "down"
 }
