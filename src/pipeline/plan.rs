@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::deliver::OpenSink;
 use super::queue::Overflow;
 use crate::config::{Pipeline, SinkConfig, SourceConfig, SourceKind, TransformConfig};
-use crate::provider::{Collector, host};
+use crate::provider::{Collector, host, kvm};
 use crate::sink::{Sink, stdout, store};
 use crate::telemetry::Telemetry;
 use crate::transform::Transform;
@@ -147,8 +147,7 @@ fn source_plan(name: &str, source: &SourceConfig, unchanged: bool) -> SourcePlan
         build: Box::new(move || {
             Ok(match &kind {
                 SourceKind::Host(config) => Arc::new(host::HostCollector::new(config)?),
-                #[cfg(feature = "kvm")]
-                SourceKind::Kvm(config) => Arc::new(crate::provider::kvm::KvmCollector::new(config)?),
+                SourceKind::Kvm(config) => Arc::new(kvm::KvmCollector::new(config)?),
             })
         }),
     }
