@@ -1,4 +1,6 @@
 //! cli
+pub mod screen;
+pub mod status;
 /// x
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS

@@ -11,6 +11,9 @@ use crate::{Error, Result};
 pub mod host;
 #[cfg(feature = "kvm")]
 pub mod kvm;
+#[cfg(not(feature = "kvm"))]
+#[path = "kvm/absent.rs"]
+pub mod kvm;
 pub mod rates;
 
 /// A part of a source with its own checkpoint: a region of an account, a hypervisor connection, this host.
