@@ -98,6 +98,9 @@ impl Node {
 }
 
 /// Reads a file that ships with the program straight into a type; unknown keys are the type's business.
+///
+/// # Errors
+/// The text is not YAML, or not of the type: with its position.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     let node = parse(text)?;
     T::deserialize(node.to_json())
@@ -105,6 +108,9 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 }
 
 /// Reads exactly one document. An empty text is a null scalar.
+///
+/// # Errors
+/// The first place where the text is not YAML, has more than one document, or grows past the limits.
 pub fn parse(text: &str) -> Result<Node, YamlError> {
     let mut builder = Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
     builder.document()

@@ -190,7 +190,10 @@ impl BatchBuilder {
         self.rows
     }
 
-    /// The batch, or an error if the identity lacked a required tag.
+    /// The batch.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] if the identity lacked a required tag.
     pub fn finish(mut self) -> Result<MetricBatch> {
         let mut fields = vec![Field::new(TIME, time_type(), false)];
         let mut arrays: Vec<ArrayRef> = vec![Arc::new(self.times.finish())];

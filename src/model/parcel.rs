@@ -108,7 +108,7 @@ mod tests {
     use std::sync::mpsc;
 
     fn probe() -> (Ack, mpsc::Receiver<Outcome>) {
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(8);
         (Ack::new(move |outcome| sender.send(outcome).unwrap()), receiver)
     }
 

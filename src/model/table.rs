@@ -122,6 +122,9 @@ pub struct Table {
 
 impl Table {
     /// Reads and checks one table file.
+    ///
+    /// # Errors
+    /// The text is not a table file, or declares a name or type that cannot be.
     pub fn from_yaml(text: &str) -> Result<Self> {
         let file: TableFile =
             yaml::from_str(text).map_err(|e| Error::invalid("read table schema", e.to_string()))?;
@@ -164,7 +167,10 @@ const FILES: [(&str, &str); 6] = [
 ];
 
 impl Catalog {
-    /// The embedded tables, parsed once. An error here is a fault of the build, which a test catches.
+    /// The embedded tables, parsed once.
+    ///
+    /// # Errors
+    /// A fault of the build, which a test catches.
     pub fn builtin() -> Result<&'static Catalog> {
         static CATALOG: LazyLock<std::result::Result<Catalog, String>> = LazyLock::new(|| {
             let tables = FILES.iter().map(|(name, text)| match Table::from_yaml(text) {
@@ -178,6 +184,9 @@ impl Catalog {
     }
 
     /// The table of this name.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] if there is none, with the names that there are.
     pub fn table(&self, name: &str) -> Result<&Arc<Table>> {
         self.0.get(name).ok_or_else(|| {
             let known: Vec<_> = self.0.keys().map(String::as_str).collect();

@@ -11,6 +11,7 @@ use crate::{Error, Result};
 pub mod host;
 #[cfg(feature = "kvm")]
 pub mod kvm;
+pub mod rates;
 
 /// A part of a source with its own checkpoint: a region of an account, a hypervisor connection, this host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
