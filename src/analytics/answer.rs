@@ -103,9 +103,7 @@ async fn next(mut reading: Reading) -> Option<(Result<RecordBatch>, Option<Readi
             reading.left = reading.left.saturating_sub(asked.elapsed());
             Some((Ok(batch), Some(reading)))
         }
-        Ok(Some(Err(error))) => {
-            Some((Err(explain::convert("run the query", error, &reading.options)), None))
-        }
+        Ok(Some(Err(error))) => Some((Err(explain::convert("run the query", error, &reading.options)), None)),
         Ok(None) => match reading.task.join_next().await {
             Some(Err(error)) if error.is_panic() => {
                 let reason = "the query stopped with an internal fault; please report it with the statement";

@@ -6,9 +6,7 @@ use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::{
-    Query, SetExpr, Statement as SqlStatement, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement as SqlStatement, Visit, Visitor};
 
 use super::closest::closest;
 use super::session::{CATALOG, SCHEMA};
@@ -156,8 +154,7 @@ fn check_table(reference: &TableReference, snapshot: &Snapshot) -> Result<()> {
 
 /// Whether a table's name can only be meant as a file or address: `'data.parquet'`, `'/tmp/x'`, `'s3://a/b'`.
 fn names_a_file(reference: &TableReference) -> bool {
-    const SUFFIXES: [&str; 8] =
-        [".parquet", ".csv", ".json", ".ndjson", ".jsonl", ".arrow", ".avro", ".gz"];
+    const SUFFIXES: [&str; 8] = [".parquet", ".csv", ".json", ".ndjson", ".jsonl", ".arrow", ".avro", ".gz"];
     let name = reference.to_string().to_lowercase();
     name.contains('/') || name.contains('\\') || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }

@@ -121,14 +121,14 @@ mod tests {
 
     #[test]
     fn parts_that_share_a_nanosecond_are_grouped_in_rising_precedence() {
-        let parts =
-            vec![part(3, 0, 10), part(1, 10, 20), part(0, 21, 30), part(2, 25, 26), part(4, 31, 31)];
+        let parts = vec![part(3, 0, 10), part(1, 10, 20), part(0, 21, 30), part(2, 25, 26), part(4, 31, 31)];
         assert_eq!(ranks(&overlapping(parts)), [vec![1, 3], vec![0, 2], vec![4]]);
     }
 
     #[test]
     fn a_long_part_holds_together_what_lies_in_it() {
-        let parts = vec![part(0, 0, 100), part(1, 1, 2), part(2, 50, 60), part(3, 100, 101), part(4, 102, 103)];
+        let parts =
+            vec![part(0, 0, 100), part(1, 1, 2), part(2, 50, 60), part(3, 100, 101), part(4, 102, 103)];
         assert_eq!(ranks(&overlapping(parts)), [vec![0, 1, 2, 3], vec![4]]);
         assert!(overlapping(Vec::new()).is_empty());
     }

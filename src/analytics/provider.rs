@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -21,6 +21,9 @@ use super::part::{Part, overlapping, parts};
 use super::scan::Scan;
 use crate::model::{Role, column_role};
 use crate::store::TableSnapshot;
+
+/// Longest `IN (...)` list that is compared with the statistics; a dashboard may name hundreds of resources.
+const LONGEST_LIST: usize = 1_000;
 
 /// Reads one table of a snapshot.
 #[derive(Debug)]
@@ -57,12 +60,15 @@ impl StoreTable {
         };
         let schema = DFSchema::try_from(Arc::clone(&self.table.schema))?;
         let filter: Arc<dyn PhysicalExpr> = state.create_physical_expr(filter, &schema)?;
-        let Ok(predicate) = PruningPredicate::try_new(filter, Arc::clone(&self.table.schema)) else {
+        let Some(predicate) = PruningPredicateBuilder::new()
+            .with_file_schema(Arc::clone(&self.table.schema))
+            .with_max_in_list_size(LONGEST_LIST)
+            .build(filter)
+        else {
             // A filter that statistics cannot answer; it is applied to the rows.
             return Ok(all);
         };
-        let statistics: Vec<Arc<Statistics>> =
-            all.iter().map(|part| Arc::clone(&part.statistics)).collect();
+        let statistics: Vec<Arc<Statistics>> = all.iter().map(|part| Arc::clone(&part.statistics)).collect();
         let keep = predicate.prune(&PrunableStatistics::new(statistics, Arc::clone(&self.table.schema)))?;
         Ok(all.into_iter().zip(keep).filter_map(|(part, keep)| keep.then_some(part)).collect())
     }

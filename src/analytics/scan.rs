@@ -67,8 +67,7 @@ impl<'a> Scan<'a> {
         files.sort_by_key(|part| std::cmp::Reverse(part.times.1));
         let statistics = Statistics::try_merge_iter(files.iter().map(|part| &*part.statistics), self.schema)?;
         let groups = spread(files, self.partitions(), |part| part.rows).into_iter().map(|group| {
-            let merged =
-                Statistics::try_merge_iter(group.iter().map(|part| &*part.statistics), self.schema)?;
+            let merged = Statistics::try_merge_iter(group.iter().map(|part| &*part.statistics), self.schema)?;
             let files = group.iter().filter_map(file).collect();
             Ok(FileGroup::new(files).with_statistics(Arc::new(merged)))
         });
@@ -92,12 +91,9 @@ impl<'a> Scan<'a> {
             }
         }
         let partitions = spread(batches, self.partitions(), |batch| batch.num_rows() as u64);
-        let config = MemorySourceConfig::try_new(
-            &partitions,
-            Arc::clone(self.schema),
-            Some(self.projection.clone()),
-        )?
-        .with_limit(self.limit);
+        let config =
+            MemorySourceConfig::try_new(&partitions, Arc::clone(self.schema), Some(self.projection.clone()))?
+                .with_limit(self.limit);
         Ok(DataSourceExec::from_data_source(config))
     }
 
@@ -189,9 +185,7 @@ impl<'a> Scan<'a> {
 /// The file of a part that is a segment.
 fn file(part: &Part) -> Option<PartitionedFile> {
     match &part.source {
-        Source::Segment(segment) => {
-            Some(partitioned(segment).with_statistics(Arc::clone(&part.statistics)))
-        }
+        Source::Segment(segment) => Some(partitioned(segment).with_statistics(Arc::clone(&part.statistics))),
         Source::Run(_) => None,
     }
 }

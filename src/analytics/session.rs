@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use datafusion::common::TableReference;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::TableReference;
 
 use super::EngineOptions;
 use super::provider::StoreTable;
@@ -46,7 +46,8 @@ pub(super) fn open(
         .with_target_partitions(options.partitions.max(1));
     let context = SessionContext::new_with_config_rt(config, Arc::new(runtime));
     for (name, table) in &snapshot.tables {
-        context.register_table(TableReference::bare(name.as_str()), Arc::new(StoreTable::new(table.clone())))?;
+        context
+            .register_table(TableReference::bare(name.as_str()), Arc::new(StoreTable::new(table.clone())))?;
     }
     Ok(context)
 }
