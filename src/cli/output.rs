@@ -1,0 +1,288 @@
+//! Printing batches: as a table for people, or streaming as JSON, NDJSON, CSV or Parquet.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::csv;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::json::writer::{JsonArray, LineDelimited};
+use arrow::json::{Writer as JsonWriter, WriterBuilder};
+use arrow::util::pretty::pretty_format_batches_with_schema;
+use clap::ValueEnum;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use crate::{Error, Result};
+
+/// Rows that a table for people shows; what is left out is said on standard error.
+const TABLE_ROWS: usize = 10_000;
+
+/// Form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A drawn table, for people; at most 10,000 rows
+    Table,
+    /// One JSON array of objects
+    Json,
+    /// One JSON object per line
+    Ndjson,
+    /// Comma separated, with a header
+    Csv,
+    /// A Parquet file
+    Parquet,
+}
+
+/// Where an answer goes and in which form.
+#[derive(Debug)]
+pub(super) struct Target {
+    format: Format,
+    file: Option<PathBuf>,
+}
+
+/// A tokio runtime with all cores.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::unavailable("start the runtime", "no threads to be had").with_source(error))
+}
+
+impl Target {
+    /// Decides the form where none is asked for: what the file's name ends in, a table on a terminal, else NDJSON.
+    pub(super) fn new(format: Option<Format>, file: Option<PathBuf>, terminal: bool) -> Result<Self> {
+        let by_name = || {
+            let extension = file.as_deref()?.extension()?.to_str()?;
+            Format::from_str(extension, true).ok()
+        };
+        let to_terminal = terminal && file.is_none();
+        let otherwise = if to_terminal { Format::Table } else { Format::Ndjson };
+        let format = format.or_else(by_name).unwrap_or(otherwise);
+        if format == Format::Parquet && to_terminal {
+            let reason = "a terminal cannot show Parquet; add --output FILE or send it into a pipe";
+            return Err(Error::invalid("print the answer", reason));
+        }
+        Ok(Self { format, file })
+    }
+
+    /// The form.
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Opens it for rows of this schema.
+    pub(super) fn open(self, schema: SchemaRef) -> Result<Output> {
+        let (sink, partial): (Box<dyn Write + Send>, _) = match &self.file {
+            None => (Box::new(io::stdout()), None),
+            Some(path) => {
+                let partial = Partial::beside(path);
+                let file = std::fs::File::create(&partial.temporary)
+                    .map_err(|error| Error::io("create", &partial.temporary, error))?;
+                (Box::new(file), Some(partial))
+            }
+        };
+        let sink = BufWriter::new(sink);
+        let json = || WriterBuilder::new().with_explicit_nulls(true);
+        let writer = match self.format {
+            Format::Table => Writer::Table { sink, schema, rows: Vec::new(), shown: 0, left_out: 0 },
+            Format::Json => Writer::Json(json().build(sink)),
+            Format::Ndjson => Writer::Ndjson(json().build(sink)),
+            Format::Csv => Writer::Csv(csv::Writer::new(sink), schema),
+            Format::Parquet => {
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .build();
+                let writer = ArrowWriter::try_new(sink, schema, Some(properties))
+                    .map_err(|error| unwritten(Failure::Parquet(error)))?;
+                Writer::Parquet(Box::new(writer))
+            }
+        };
+        Ok(Output { writer, partial, begun: false })
+    }
+}
+
+type Sink = BufWriter<Box<dyn Write + Send>>;
+
+enum Writer {
+    /// Held back, because the width of a column is known only at the end.
+    Table {
+        sink: Sink,
+        schema: SchemaRef,
+        rows: Vec<RecordBatch>,
+        shown: usize,
+        left_out: usize,
+    },
+    Json(JsonWriter<Sink, JsonArray>),
+    Ndjson(JsonWriter<Sink, LineDelimited>),
+    Csv(csv::Writer<Sink>, SchemaRef),
+    Parquet(Box<ArrowWriter<Sink>>),
+}
+
+/// An answer being written. Unless [`Output::finish`] succeeds, no file appears.
+pub(super) struct Output {
+    writer: Writer,
+    partial: Option<Partial>,
+    begun: bool,
+}
+
+impl Output {
+    /// Writes rows; `Break` says that nobody reads any more (`| head`), which ends the command quietly.
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<ControlFlow<()>> {
+        self.begun = true;
+        let written = match &mut self.writer {
+            Writer::Table { rows, shown, left_out, .. } => {
+                let fit = batch.num_rows().min(TABLE_ROWS.saturating_sub(*shown));
+                if fit > 0 {
+                    rows.push(batch.slice(0, fit));
+                }
+                *shown += fit;
+                *left_out += batch.num_rows() - fit;
+                Ok(())
+            }
+            Writer::Json(writer) => writer.write(batch).map_err(Failure::Arrow),
+            Writer::Ndjson(writer) => writer.write(batch).map_err(Failure::Arrow),
+            Writer::Csv(writer, _) => writer.write(batch).map_err(Failure::Arrow),
+            Writer::Parquet(writer) => writer.write(batch).map_err(Failure::Parquet),
+        };
+        match written {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(failure) if failure.is_closed_pipe() => Ok(ControlFlow::Break(())),
+            Err(failure) => Err(unwritten(failure)),
+        }
+    }
+
+    /// Ends the answer; a file gets its name now.
+    pub(super) fn finish(self) -> Result<()> {
+        match self.writer.finish(self.begun) {
+            Ok(()) => self.partial.map_or(Ok(()), Partial::complete),
+            Err(failure) if failure.is_closed_pipe() => Ok(()),
+            Err(failure) => Err(unwritten(failure)),
+        }
+    }
+}
+
+impl Writer {
+    fn finish(self, begun: bool) -> Result<(), Failure> {
+        let mut sink = match self {
+            Self::Table { mut sink, schema, rows, shown, left_out } => {
+                let table = pretty_format_batches_with_schema(schema, &rows)?;
+                writeln!(sink, "{table}")?;
+                sink.flush()?;
+                let plural = if shown == 1 { "" } else { "s" };
+                let note = match left_out {
+                    0 => format!("{shown} row{plural}"),
+                    _ => format!(
+                        "the first {shown} rows of {}; --format ndjson, csv or parquet writes all",
+                        shown + left_out
+                    ),
+                };
+                // A note for people only; where standard error is closed nobody misses it.
+                if left_out > 0 || io::stderr().is_terminal() {
+                    writeln!(io::stderr(), "{note}").ok();
+                }
+                return Ok(());
+            }
+            Self::Json(mut writer) => {
+                writer.finish()?;
+                let mut sink = writer.into_inner();
+                writeln!(sink)?;
+                sink
+            }
+            Self::Ndjson(mut writer) => {
+                writer.finish()?;
+                writer.into_inner()
+            }
+            Self::Csv(mut writer, schema) => {
+                if !begun {
+                    // An empty answer still has a header.
+                    writer.write(&RecordBatch::new_empty(schema))?;
+                }
+                writer.into_inner()
+            }
+            Self::Parquet(writer) => writer.into_inner()?,
+        };
+        Ok(sink.flush()?)
+    }
+}
+
+/// A file that is being written under another name in the same folder; removed unless completed.
+struct Partial {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Partial {
+    fn beside(path: &Path) -> Self {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".partial-{}", std::process::id()));
+        Self { temporary: path.with_file_name(name), path: path.to_owned() }
+    }
+
+    fn complete(self) -> Result<()> {
+        std::fs::rename(&self.temporary, &self.path).map_err(|error| Error::io("create", &self.path, error))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After completion there is nothing to remove.
+        std::fs::remove_file(&self.temporary).ok();
+    }
+}
+
+/// Why rows could not be written.
+enum Failure {
+    Io(io::Error),
+    Arrow(ArrowError),
+    Parquet(ParquetError),
+}
+
+impl Failure {
+    /// Whether the reader of the pipe has gone. The libraries keep the code only in the text in some places.
+    fn is_closed_pipe(&self) -> bool {
+        let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        match self {
+            Self::Io(error) => broken(error),
+            Self::Arrow(ArrowError::IoError(_, error)) => broken(error),
+            Self::Arrow(other) => other.to_string().contains("Broken pipe"),
+            Self::Parquet(other) => other.to_string().contains("Broken pipe"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ArrowError> for Failure {
+    fn from(error: ArrowError) -> Self {
+        Self::Arrow(error)
+    }
+}
+
+impl From<ParquetError> for Failure {
+    fn from(error: ParquetError) -> Self {
+        Self::Parquet(error)
+    }
+}
+
+fn unwritten(failure: Failure) -> Error {
+    match failure {
+        Failure::Io(error) => Error::io("write the answer to", "the output", error),
+        Failure::Arrow(ArrowError::IoError(_, error)) => {
+            Error::io("write the answer to", "the output", error)
+        }
+        Failure::Arrow(error) => {
+            Error::invalid("write the answer", "this format cannot hold it").with_source(error)
+        }
+        Failure::Parquet(error) => {
+            Error::invalid("write the answer", "Parquet cannot hold it").with_source(error)
+        }
+    }
+}
