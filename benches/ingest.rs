@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use barograph::store::{Store, StoreOptions};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
+#[allow(unreachable_pub, reason = "tests and benches share the file")]
 #[path = "../tests/support/fleet.rs"]
 mod fleet;
 

@@ -118,11 +118,18 @@ impl Store {
     }
 
     /// Writes everything that is buffered to segments.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Capacity`] if the disk is full, others from the file system; the rows stay in the log and
+    /// in memory.
     pub async fn flush(&self) -> Result<()> {
         flush::flush(&self.handle.core).await
     }
 
     /// Merges all segments that can be merged, and applies the retention.
+    ///
+    /// # Errors
+    /// Nothing is changed by the part that failed.
     pub async fn compact(&self) -> Result<CompactionReport> {
         retention::drop_old(&self.handle.core).await?;
         let report = compaction::compact(&self.handle.core, compaction::Quiet::Always).await?;
@@ -131,6 +138,9 @@ impl Store {
     }
 
     /// The store as it is now. Sorts buffered rows that were not sorted before, so call it where computing is allowed.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Conflict`] if the manifest names columns that do not fit together.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.handle.core.snapshot()
     }
