@@ -77,18 +77,19 @@ impl Drop for Rig {
 /// A guest whose QEMU process is stopped until this is dropped.
 struct Frozen<'a> {
     rig: &'a Rig,
+    guest: &'a str,
 }
 
 impl<'a> Frozen<'a> {
-    fn new(rig: &'a Rig) -> Self {
-        rig.run(&["freeze", &rig.state, IDLE]);
-        Self { rig }
+    fn new(rig: &'a Rig, guest: &'a str) -> Self {
+        rig.run(&["freeze", &rig.state, guest]);
+        Self { rig, guest }
     }
 }
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        let _ = self.rig.command(&["thaw", &self.rig.state, IDLE]).output();
+        let _ = self.rig.command(&["thaw", &self.rig.state, self.guest]).output();
     }
 }
 
@@ -128,13 +129,11 @@ fn float(collection: &Collection, table: &str, guest: &str, field: &str) -> Opti
     rows(collection, table, guest).iter().find_map(|(batch, row)| batch.float(field, *row))
 }
 
-/// The row of the whole guest, without a core.
+/// The processor use of the whole guest: the row without a core.
 fn utilization(collection: &Collection, guest: &str) -> Option<f64> {
     let rows = rows(collection, "cpu", guest);
-    rows.iter()
-        .find(|(batch, row)| batch.tag("core", *row).is_none())?
-        .0
-        .float("utilization", { rows.iter().find(|(batch, row)| batch.tag("core", *row).is_none())?.1 })
+    let (batch, row) = rows.into_iter().find(|(batch, row)| batch.tag("core", *row).is_none())?;
+    batch.float("utilization", row)
 }
 
 fn state(collection: &Collection, guest: &str) -> Option<String> {
@@ -161,6 +160,7 @@ async fn the_provider_on_a_real_hypervisor() {
     figures_agree_with_virsh(&rig, &source).await;
     polling_costs_no_memory(&source).await;
     a_frozen_guest_stays_alone(&rig, &source).await;
+    two_frozen_guests_cost_one_deadline(&rig, &source).await;
     a_restarted_daemon_is_found_again(&rig, &source).await;
     an_ended_guest_ends_its_series(&rig, &source).await;
     source.collector.close().await;
@@ -230,7 +230,7 @@ async fn polling_costs_no_memory(source: &Source) {
 
 async fn a_frozen_guest_stays_alone(rig: &Rig, source: &Source) {
     source.collect().await;
-    let frozen = Frozen::new(rig);
+    let frozen = Frozen::new(rig, IDLE);
     let begun = Instant::now();
     let mut polls = 0;
     while begun.elapsed() < FROZEN {
@@ -264,6 +264,25 @@ async fn a_frozen_guest_stays_alone(rig: &Rig, source: &Source) {
     assert!(collection.faults.is_empty(), "{:?}", collection.faults);
     assert_eq!(boolean(&collection, IDLE, "stuck"), Some(false));
     assert!(float(&collection, "disk", IDLE, "write_bytes_per_second").is_some());
+}
+
+async fn two_frozen_guests_cost_one_deadline(rig: &Rig, source: &Source) {
+    let frozen = [BUSY, IDLE].map(|guest| Frozen::new(rig, guest));
+    for limit in [2.5, 0.5, 0.5] {
+        let asked = Instant::now();
+        let collection = source.collect().await;
+        let took = asked.elapsed();
+        assert!(took.as_secs_f64() < limit, "{took:?}");
+        for guest in [BUSY, IDLE] {
+            assert_eq!(boolean(&collection, guest, "stuck"), Some(true), "{guest}");
+        }
+        assert_eq!(collection.faults.len(), 2, "{:?}", collection.faults);
+        pause(0.5).await;
+    }
+    drop(frozen);
+    pause(1.0).await;
+    let collection = source.collect().await;
+    assert!(collection.faults.is_empty(), "{:?}", collection.faults);
 }
 
 async fn a_restarted_daemon_is_found_again(rig: &Rig, source: &Source) {
