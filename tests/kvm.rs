@@ -4,6 +4,7 @@
 //! already and leaves it so; otherwise it brings one up and takes it down.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by panicking")]
+#![allow(clippy::print_stdout, reason = "the figures are worth seeing with --nocapture")]
 
 use std::collections::HashMap;
 use std::path::PathBuf;
