@@ -187,10 +187,11 @@ pub(super) async fn load(root: &Root, base: Option<&Arc<Manifest>>) -> Result<Op
         let entry = match read(root, version).await {
             Ok(entry) => entry,
             // A power cut during the very last commit: it was never relied upon, so the version before counts.
-            Err(error) if error.kind() == ErrorKind::Invalid && version == newest && version > 1 => {
+            Err(error) if error.kind() == ErrorKind::Invalid && version == newest => {
                 tracing::warn!(version, error = %error.chain(), "the last commit was cut off and does not count");
                 return match state {
                     Some(state) => Ok(Some(Arc::new(state))),
+                    None if newest == 1 => Ok(None),
                     None => Box::pin(load_whole(root, newest - 1)).await,
                 };
             }
@@ -250,7 +251,8 @@ pub(super) async fn discard_after(root: &Root, current: u64) -> Result<()> {
     Ok(())
 }
 
-fn is_checkpoint(version: u64) -> bool {
+/// Whether this version's file holds the whole state.
+pub(super) fn is_checkpoint(version: u64) -> bool {
     version == 1 || version.is_multiple_of(CHECKPOINT_EVERY)
 }
 

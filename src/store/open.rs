@@ -17,7 +17,7 @@ use super::types::Types;
 use super::{LOG, Snapshot, flush, output, retention};
 use crate::log::{FolderLock, Log, LogOptions, LogReader, Position};
 use crate::model::MetricBatch;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Size of one file of the log: small enough that trimming after a flush frees most of it.
 const LOG_SEGMENT_BYTES: u64 = 32 << 20;
@@ -28,7 +28,7 @@ const REPLAY_FRAMES: usize = 64;
 impl Core {
     /// Opens the store and reads the log's rows into memory, flushing whenever the buffer is full.
     pub(super) async fn open(options: StoreOptions) -> Result<Arc<Self>> {
-        let windows = options.windows()?;
+        let windows = options.check()?;
         let metrics = Metrics::new(&options.telemetry, &options.component);
         let folder = options.path.clone();
         let (lock, root) = blocking(move || {
@@ -39,7 +39,6 @@ impl Core {
         .await?;
 
         let manifest = committed(&root, windows).await?;
-        retention::sweep(&root, &manifest).await?;
         let log_options =
             LogOptions { segment_bytes: LOG_SEGMENT_BYTES, max_bytes: options.log_bytes, sync: true };
         let log_folder = root.folder().join(LOG);
@@ -51,6 +50,10 @@ impl Core {
                 "the log was damaged; everything that could be read is kept"
             );
         }
+        complete(&root, &manifest).await?;
+        // Only now is it certain that this manifest is the one to go by, and what it does not know is left over.
+        manifest::discard_after(&root, manifest.version).await?;
+        retention::sweep(&root, &manifest).await?;
         let manifest = not_ahead(&root, manifest, log.end()).await?;
 
         let state = State {
@@ -97,6 +100,14 @@ impl Core {
 /// The newest manifest; the first one is made if there is none.
 async fn committed(root: &Root, windows: Windows) -> Result<Arc<Manifest>> {
     let Some(manifest) = manifest::load(root, None).await? else {
+        if retention::any_segment(root).await? {
+            return Err(Error::invalid(
+                "open store",
+                "it has segments but no manifest; restore its folder manifest from a backup, or choose another path",
+            )
+            .with_provider("store")
+            .with_resource(root.folder().display().to_string()));
+        }
         // A first commit that was cut off left a file that does not count.
         manifest::discard_after(root, 0).await?;
         let first = manifest::commit(root, &Manifest::empty(windows), Edit::default(), now_millis()).await?;
@@ -113,8 +124,27 @@ async fn committed(root: &Root, windows: Windows) -> Result<Arc<Manifest>> {
         .with_provider("store")
         .with_resource(root.folder().display().to_string()));
     }
-    manifest::discard_after(root, manifest.version).await?;
     Ok(manifest)
+}
+
+/// Makes sure that manifest and log hold everything between them. They do not if the newest manifest file is damaged
+/// and its predecessor's part of the log is gone: then nothing may be deleted, for a backup of one file repairs it.
+async fn complete(root: &Root, manifest: &Manifest) -> Result<()> {
+    let (folder, from) = (root.folder().join(LOG), manifest.log);
+    match blocking(move || LogReader::open(folder, from).map(drop)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::invalid(
+            "open store",
+            format!(
+                "the log no longer reaches back to manifest version {}, so a newer one is missing or damaged; \
+                 restore the folder manifest from a backup",
+                manifest.version
+            ),
+        )
+        .with_provider("store")
+        .with_resource(root.folder().display().to_string())
+        .with_source(error)),
+        result => result,
+    }
 }
 
 /// If the log ends before the manifest's position (its files were damaged or deleted), new rows would be taken for

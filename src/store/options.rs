@@ -58,9 +58,17 @@ impl StoreOptions {
         Self { path: path.into(), ..Self::default() }
     }
 
-    /// The two windows in nanoseconds.
-    pub(super) fn windows(&self) -> Result<Windows> {
+    /// The two windows in nanoseconds, if all options make sense.
+    pub(super) fn check(&self) -> Result<Windows> {
         let refused = |reason: &str| Error::invalid("open store", reason);
+        if self.buffer_bytes == 0 {
+            return Err(refused("the buffer must hold something; 64MiB or more serves well"));
+        }
+        if self.flush_interval.is_zero() || self.maintenance_interval.is_zero() {
+            return Err(refused(
+                "the intervals of flush and maintenance must be positive; 10m and 10s serve well",
+            ));
+        }
         let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).ok().filter(|nanos| *nanos > 0);
         let segment = nanos(self.segment_window).ok_or_else(|| refused("segment_window must be positive"))?;
         let compacted =
@@ -128,6 +136,14 @@ mod tests {
     fn windows_that_do_not_nest_are_refused() {
         let options =
             StoreOptions { compacted_window: Duration::from_secs(5_400), ..StoreOptions::default() };
-        assert!(options.windows().unwrap_err().to_string().contains("multiple"));
+        assert!(options.check().unwrap_err().to_string().contains("multiple"));
+    }
+
+    #[test]
+    fn a_buffer_or_an_interval_of_nothing_is_refused() {
+        let options = StoreOptions { buffer_bytes: 0, ..StoreOptions::default() };
+        assert!(options.check().unwrap_err().to_string().contains("64MiB"));
+        let options = StoreOptions { flush_interval: Duration::ZERO, ..StoreOptions::default() };
+        assert!(options.check().unwrap_err().to_string().contains("10m"));
     }
 }

@@ -63,10 +63,11 @@ impl Reader {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             match self.attempt(std::mem::take(&mut *seen)).await {
-                Ok((now, snapshot)) => {
+                Ok(Some((now, snapshot))) => {
                     *seen = now;
                     return Ok(snapshot);
                 }
+                Ok(None) => return Err(missing(self.root.folder())),
                 // The writer has deleted what was about to be read; there is a newer manifest.
                 Err(error) if error.kind() == ErrorKind::NotFound => last = Some(error),
                 Err(error) => return Err(error),
@@ -86,10 +87,11 @@ impl Reader {
         ))
     }
 
-    async fn attempt(&self, mut seen: Seen) -> Result<(Seen, Snapshot)> {
-        let manifest = manifest::load(&self.root, seen.manifest.as_ref())
-            .await?
-            .ok_or_else(|| missing(self.root.folder()))?;
+    /// A snapshot and what was read for it, or `None` if nothing was ever committed here.
+    async fn attempt(&self, mut seen: Seen) -> Result<Option<(Seen, Snapshot)>> {
+        let Some(manifest) = manifest::load(&self.root, seen.manifest.as_ref()).await? else {
+            return Ok(None);
+        };
         let root = self.root.clone();
         blocking(move || {
             // A version or position that went back means another store in the same folder, or a repaired log.
@@ -112,7 +114,7 @@ impl Reader {
             let memories: Vec<_> = seen.parts.iter_mut().map(|part| part.memory.seal()).collect();
             let snapshot = assemble(&root, Arc::clone(&manifest), &memories)?;
             seen.manifest = Some(manifest);
-            Ok((seen, snapshot))
+            Ok(Some((seen, snapshot)))
         })
         .await
     }

@@ -28,7 +28,9 @@ pub(super) async fn run(core: Arc<Core>) {
             delete_removed(&core).await?;
             compact(&core, rest(&core)?).await
         };
-        match work.await {
+        let result = work.await;
+        core.metrics.state(&core);
+        match result {
             Err(error) if !core.stop.is_cancelled() => {
                 tracing::error!(error = %error.chain(), "background work of the store failed; it is tried again");
                 tokio::time::sleep(RETRY).await;
@@ -99,6 +101,12 @@ pub(super) async fn sweep(root: &Root, manifest: &Manifest) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Whether there is any segment file.
+pub(super) async fn any_segment(root: &Root) -> Result<bool> {
+    let folder = root.folder().join(output::FOLDER);
+    blocking(move || Ok(!files(&folder)?.is_empty())).await
 }
 
 /// All files in the folder's folders; also unfinished uploads, which an object store would not list.

@@ -70,14 +70,14 @@ impl Root {
 
     /// Makes an object and its name survive a power cut.
     pub(super) async fn sync(&self, name: &str) -> Result<()> {
-        let path = self.folder.join(name);
+        let (folder, path) = (Arc::clone(&self.folder), self.folder.join(name));
         blocking(move || {
-            let synced = |path: &FsPath| std::fs::File::open(path).and_then(|file| file.sync_all());
-            synced(&path).map_err(|e| Error::io("sync", &path, e))?;
-            match path.parent() {
-                Some(parent) => synced(parent).map_err(|e| Error::io("sync", parent, e)),
-                None => Ok(()),
+            // A folder on the way may be new, so its name needs it too.
+            for path in path.ancestors().take_while(|path| path.starts_with(&folder)) {
+                let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
+                synced.map_err(|e| Error::io("sync", path, e).with_provider("store"))?;
             }
+            Ok(())
         })
         .await
     }

@@ -116,8 +116,10 @@ impl Core {
         drop(current);
         drop(before);
         drop(turn);
-        if let Err(error) = manifest::clean(&self.root, version).await {
-            tracing::warn!(error = %error.chain(), "cannot delete old manifest files; the next commit tries again");
+        if manifest::is_checkpoint(version)
+            && let Err(error) = manifest::clean(&self.root, version).await
+        {
+            tracing::warn!(error = %error.chain(), "cannot delete old manifest files; the next checkpoint tries again");
         }
         self.metrics.state(self);
         Ok(())

@@ -20,7 +20,7 @@ impl Pair {
         for _ in 0..self.random.usize(1..20) {
             let resource = names[self.random.usize(..names.len())];
             let core = [None, Some("0"), Some("1")][self.random.usize(..3)];
-            let time = self.base + self.random.i64(0..60) * HOUR / 2 + self.random.i64(0..2);
+            let time = self.base + self.random.i64(0..8) * 4 * HOUR + self.random.i64(0..3);
             let mut fields = Vec::new();
             for field in ["utilization", "cores", "steal"] {
                 if self.random.bool() {
@@ -64,7 +64,7 @@ async fn check(seed: u64) {
     let mut pair = Pair { random: fastrand::Rng::with_seed(seed), rows: Rows::new(), base };
     let mut store = open(&path).await;
     let reader = Reader::open(&path).unwrap();
-    for step in 0..40 {
+    for step in 0..30 {
         match pair.random.u32(..12) {
             0..6 => {
                 let batches: Vec<_> = (0..pair.random.usize(1..4)).map(|_| pair.batch()).collect();
@@ -87,8 +87,10 @@ async fn check(seed: u64) {
                 again.close().await.unwrap();
             }
         }
-        let seen = read(&reader.snapshot().await.unwrap()).await;
-        assert_eq!(seen, pair.rows, "seed {seed}, reader at step {step}");
+        if step % 3 == 0 {
+            let seen = read(&reader.snapshot().await.unwrap()).await;
+            assert_eq!(seen, pair.rows, "seed {seed}, reader at step {step}");
+        }
     }
     assert_eq!(read(&store.snapshot().unwrap()).await, pair.rows, "seed {seed}");
     store.flush().await.unwrap();
@@ -99,7 +101,7 @@ async fn check(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_the_store_holds_what_the_map_holds() {
-    for seed in 0..12 {
+    for seed in 0..10 {
         check(seed).await;
     }
 }

@@ -199,3 +199,78 @@ async fn a_commit_that_was_cut_off_does_not_count() {
     store.flush().await.unwrap();
     assert_eq!(read(&store.snapshot().unwrap()).await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_flush_that_fails_keeps_rows_readable_and_is_made_good_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StoreOptions { buffer_bytes: 12 << 10, ..quiet(folder.path()) };
+    let store = Store::open(options.clone()).await.unwrap();
+    // Where the table's folder should be is a file, so no segment can be written.
+    let obstacle = folder.path().join("segments/cpu");
+    std::fs::write(&obstacle, b"").unwrap();
+    let mut stored = 0;
+    let error = loop {
+        match store.append(&[row("a", BASE + stored, &[("cores", 1.0)])]).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 1_000, "the buffer has no bound");
+    };
+    assert_eq!(error.retry(), Retry::Later);
+    assert!(error.to_string().contains("buffer is full"), "{error}");
+    assert_eq!(read(&store.snapshot().unwrap()).await.len() as i64, stored);
+    assert!(store.flush().await.is_err());
+
+    std::fs::remove_file(&obstacle).unwrap();
+    store.flush().await.unwrap();
+    store.append(&[row("a", BASE + stored, &[("cores", 1.0)])]).await.unwrap();
+    assert_eq!(read(&store.snapshot().unwrap()).await.len() as i64, stored + 1);
+    store.close().await.unwrap();
+    let store = Store::open(options).await.unwrap();
+    assert_eq!(read(&store.snapshot().unwrap()).await.len() as i64, stored + 1);
+}
+
+#[tokio::test]
+async fn a_first_opening_that_was_cut_off_is_no_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("manifest")).unwrap();
+    std::fs::write(folder.path().join(format!("manifest/{:020}.json", 1)), b"").unwrap();
+    let error = Reader::open(folder.path()).unwrap().snapshot().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let store = open(folder.path()).await;
+    store.append(&[row("a", BASE, &[("cores", 1.0)])]).await.unwrap();
+    store.close().await.unwrap();
+    let snapshot = Reader::open(folder.path()).unwrap().snapshot().await.unwrap();
+    assert_eq!(read(&snapshot).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_or_damaged_manifest_deletes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for i in 0..3 {
+        store.append(&[row("a", BASE + i, &[("cores", 1.0)])]).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    let version = store.statistics().version;
+    store.close().await.unwrap();
+
+    let newest = folder.path().join(format!("manifest/{version:020}.json"));
+    let kept = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, b"{").unwrap();
+    let error = Store::open(quiet(folder.path())).await.unwrap_err();
+    assert!(error.to_string().contains("backup"), "{error}");
+    assert_eq!((files(folder.path()), newest.exists()), (3, true));
+
+    let away = folder.path().join("away");
+    std::fs::rename(folder.path().join("manifest"), &away).unwrap();
+    let error = Store::open(quiet(folder.path())).await.unwrap_err();
+    assert!(error.to_string().contains("no manifest"), "{error}");
+    assert_eq!(files(folder.path()), 3);
+
+    std::fs::remove_dir_all(folder.path().join("manifest")).unwrap();
+    std::fs::rename(&away, folder.path().join("manifest")).unwrap();
+    std::fs::write(&newest, kept).unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(read(&store.snapshot().unwrap()).await.len(), 3);
+}
