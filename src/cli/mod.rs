@@ -1,4 +1,6 @@
 //! cli
+pub mod logging;
+pub mod run;
 pub mod screen;
 pub mod status;
 /// x
