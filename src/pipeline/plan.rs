@@ -7,19 +7,13 @@ use std::time::Duration;
 
 use super::deliver::OpenSink;
 use super::queue::Overflow;
-use crate::config::{Pipeline, SinkConfig, SourceConfig, SourceKind, TransformConfig};
+use crate::config::{Pipeline, Settings, SinkConfig, SourceConfig, SourceKind, TransformConfig};
 use crate::provider::{Collector, host, kvm};
 use crate::sink::{Sink, stdout, store};
 use crate::telemetry::Telemetry;
 use crate::transform::Transform;
 use crate::{Error, Result, transform};
 
-/// Rows that may wait for a sink in memory.
-const QUEUE_ROWS: usize = 65_536;
-/// Rows that go into one write, if they come in smaller parcels.
-const BATCH_ROWS: usize = 16_384;
-/// How long a stop may take to bring the rows on their way to the sinks.
-const DRAIN: Duration = Duration::from_secs(30);
 /// Where checkpoints and dead letters lie if there is no store.
 const DATA: &str = "./data";
 
@@ -47,6 +41,8 @@ pub struct SourcePlan {
     pub every: Duration,
     /// Longest time for one collection.
     pub deadline: Duration,
+    /// Bound of the wait after a tick.
+    pub jitter: Duration,
     /// The running source of this name has the same configuration and may go on.
     pub unchanged: bool,
     /// Makes the collector.
@@ -98,16 +94,25 @@ impl Plan {
         if let Some(folder) = data.filter(|_| stores > 1) {
             let reason = "the pipeline has more than one store, and they cannot share a folder; set their paths in \
                           the pipeline file";
-            return Err(Error::invalid("use as data folder", reason).with_resource(folder.display().to_string()));
+            return Err(
+                Error::invalid("use as data folder", reason).with_resource(folder.display().to_string())
+            );
         }
         let mut sources = Vec::new();
         for (name, source) in &config.sources {
-            let running = previous.and_then(|p| p.sources.iter().find(|(other, _)| other.as_str() == name.as_str()));
-            sources.push(source_plan(name, source, running.is_some_and(|(_, running)| *running == *source)));
+            let running =
+                previous.and_then(|p| p.sources.iter().find(|(other, _)| other.as_str() == name.as_str()));
+            sources.push(source_plan(
+                name,
+                source,
+                &config.settings,
+                running.is_some_and(|(_, running)| *running == *source),
+            ));
         }
         let (mut sinks, mut folder) = (Vec::new(), data.map(Path::to_owned));
         for (name, sink) in &config.sinks {
-            let running = previous.and_then(|p| p.sinks.iter().find(|(other, _)| other.as_str() == name.as_str()));
+            let running =
+                previous.and_then(|p| p.sinks.iter().find(|(other, _)| other.as_str() == name.as_str()));
             let unchanged = running.is_some_and(|(_, running)| *running == *sink);
             let mut sink = sink.clone();
             if let SinkConfig::Store(store) = &mut sink {
@@ -120,8 +125,8 @@ impl Plan {
             sinks.push(SinkPlan {
                 name: name.clone(),
                 unchanged,
-                queue_rows: QUEUE_ROWS,
-                batch_rows: BATCH_ROWS,
+                queue_rows: config.settings.queue_rows,
+                batch_rows: config.settings.batch_rows,
                 overflow: Overflow::Block,
                 open,
             });
@@ -129,7 +134,7 @@ impl Plan {
         Ok(Self {
             name: config.name.clone(),
             data: folder.unwrap_or_else(|| PathBuf::from(DATA)),
-            drain: DRAIN,
+            drain: config.settings.drain.0,
             sources,
             transforms: config.transforms.iter().map(transform_plan).collect::<Result<_>>()?,
             sinks,
@@ -137,12 +142,13 @@ impl Plan {
     }
 }
 
-fn source_plan(name: &str, source: &SourceConfig, unchanged: bool) -> SourcePlan {
+fn source_plan(name: &str, source: &SourceConfig, settings: &Settings, unchanged: bool) -> SourcePlan {
     let kind = source.kind.clone();
     SourcePlan {
         name: name.to_owned(),
         every: source.every.0,
-        deadline: source.every.0,
+        deadline: source.deadline().0,
+        jitter: settings.jitter.0,
         unchanged,
         build: Box::new(move || {
             Ok(match &kind {
