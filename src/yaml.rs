@@ -159,10 +159,9 @@ impl<'a> Builder<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Place), YamlError> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, (position(&span.start), position(&span.end)))),
-            Some(Err(error)) => Err(YamlError {
-                position: position(error.marker()),
-                message: error.info().to_owned(),
-            }),
+            Some(Err(error)) => {
+                Err(YamlError { position: position(error.marker()), message: error.info().to_owned() })
+            }
             None => Ok((Event::StreamEnd, Place::default())),
         }
     }

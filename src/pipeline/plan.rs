@@ -98,16 +98,20 @@ impl Plan {
         if let Some(folder) = data.filter(|_| stores > 1) {
             let reason = "the pipeline has more than one store, and they cannot share a folder; set their paths in \
                           the pipeline file";
-            return Err(Error::invalid("use as data folder", reason).with_resource(folder.display().to_string()));
+            return Err(
+                Error::invalid("use as data folder", reason).with_resource(folder.display().to_string())
+            );
         }
         let mut sources = Vec::new();
         for (name, source) in &config.sources {
-            let running = previous.and_then(|p| p.sources.iter().find(|(other, _)| other.as_str() == name.as_str()));
+            let running =
+                previous.and_then(|p| p.sources.iter().find(|(other, _)| other.as_str() == name.as_str()));
             sources.push(source_plan(name, source, running.is_some_and(|(_, running)| *running == *source)));
         }
         let (mut sinks, mut folder) = (Vec::new(), data.map(Path::to_owned));
         for (name, sink) in &config.sinks {
-            let running = previous.and_then(|p| p.sinks.iter().find(|(other, _)| other.as_str() == name.as_str()));
+            let running =
+                previous.and_then(|p| p.sinks.iter().find(|(other, _)| other.as_str() == name.as_str()));
             let unchanged = running.is_some_and(|(_, running)| *running == *sink);
             let mut sink = sink.clone();
             if let SinkConfig::Store(store) = &mut sink {
