@@ -5,7 +5,8 @@
 //!
 //! What line protocol cannot say is decided here: a value that is null, not a number or infinite is left out; a row without
 //! any value has no line; a line break in a name or tag becomes a space, because no escape for it is understood by every reader;
-//! a backslash at the end of a name or tag is doubled, because it would take the separator's meaning away.
+//! of backslashes in a name or tag a row becomes one, and those before a separator or at the end are left out, because servers
+//! differ in what they mean there. In string values they stay as they are.
 
 use std::fmt::Write;
 
@@ -80,12 +81,12 @@ impl<'a> Tag<'a> {
         key.push('=');
         let pair = |value: Option<&str>| match value {
             // The protocol has no empty tags.
-            None | Some("") => String::new(),
-            Some(value) => {
+            Some(value) if !value.trim_end_matches('\\').is_empty() => {
                 let mut pair = key.clone();
                 escape(value, &[',', '=', ' '], &mut pair);
                 pair
             }
+            Some(_) | None => String::new(),
         };
         Some(Self { name, keys, pairs: values.iter().map(pair).collect() })
     }
@@ -161,18 +162,21 @@ impl<'a> Field<'a> {
 
 /// A measurement, a name or a tag value.
 fn escape(text: &str, special: &[char], into: &mut String) {
+    let mut backslash = false;
     for c in text.chars() {
-        match c {
-            '\n' | '\r' => into.push_str("\\ "),
-            c if special.contains(&c) => {
-                into.push('\\');
-                into.push(c);
-            }
-            c => into.push(c),
+        if c == '\\' {
+            backslash = true;
+            continue;
         }
-    }
-    if text.ends_with('\\') {
-        into.push('\\');
+        let separates = special.contains(&c) || matches!(c, '\n' | '\r');
+        if backslash && !separates {
+            into.push('\\');
+        }
+        backslash = false;
+        if separates {
+            into.push('\\');
+        }
+        into.push(if matches!(c, '\n' | '\r') { ' ' } else { c });
     }
 }
 
@@ -234,7 +238,16 @@ mod tests {
     /// Text with everything that has a meaning in the protocol.
     fn text() -> impl Strategy<Value = String> {
         proptest::collection::vec(
-            prop_oneof![Just(','), Just('='), Just(' '), Just('"'), Just('\\'), Just('a'), Just('ü'), Just('#')],
+            prop_oneof![
+                Just(','),
+                Just('='),
+                Just(' '),
+                Just('"'),
+                Just('\\'),
+                Just('a'),
+                Just('ü'),
+                Just('#')
+            ],
             1..8,
         )
         .prop_map(|chars| chars.into_iter().collect())
@@ -274,10 +287,11 @@ mod tests {
             let parsed: Vec<_> = influxdb_line_protocol::parse_lines(&text).collect();
             prop_assert_eq!(parsed.len(), 1, "{:?}", text);
             let line = parsed.into_iter().next().unwrap().unwrap();
-            prop_assert_eq!(line.series.measurement.to_string(), as_read(&table));
+            prop_assert_eq!(line.series.measurement.to_string(), as_read(&table, &[',', ' ']));
             let read: BTreeMap<_, _> =
                 line.series.tag_set.iter().flatten().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-            let written: BTreeMap<_, _> = tags.iter().map(|(k, v)| (as_read(k), as_read(v))).collect();
+            let all = &[',', '=', ' '];
+            let written: BTreeMap<_, _> = tags.iter().map(|(k, v)| (as_read(k, all), as_read(v, all))).filter(|(_, v)| !v.is_empty()).collect();
             prop_assert_eq!(read, written);
             prop_assert_eq!(line.timestamp, Some(time));
             for (name, value) in &line.field_set {
@@ -294,8 +308,15 @@ mod tests {
         }
     }
 
-    /// A backslash at the end was doubled, and readers differ in whether they halve it again.
-    fn as_read(text: &str) -> String {
-        if text.ends_with('\\') { format!("{text}\\") } else { text.to_owned() }
+    /// What is left of a name or tag.
+    fn as_read(text: &str, separators: &[char]) -> String {
+        let mut read = String::new();
+        for c in text.chars().rev() {
+            let next = read.chars().last();
+            if c != '\\' || next.is_some_and(|next| next != '\\' && !separators.contains(&next)) {
+                read.push(c);
+            }
+        }
+        read.chars().rev().collect()
     }
 }

@@ -50,7 +50,11 @@ impl StdoutSink {
                 Format::LineProtocol => {
                     let encoded = line_protocol::encode(batch, &mut text);
                     if encoded.empty > 0 {
-                        tracing::debug!(rows = encoded.empty, table = batch.table(), "rows without a value have no line");
+                        tracing::debug!(
+                            rows = encoded.empty,
+                            table = batch.table(),
+                            "rows without a value have no line"
+                        );
                     }
                 }
                 Format::Json => json(batch, &mut bytes)?,
@@ -64,7 +68,9 @@ impl StdoutSink {
 /// Appends one object per row.
 fn json(batch: &MetricBatch, into: &mut Vec<u8>) -> Result<()> {
     let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-        Error::invalid("write as JSON", "the rows cannot be written").with_resource(batch.table()).with_source(e)
+        Error::invalid("write as JSON", "the rows cannot be written")
+            .with_resource(batch.table())
+            .with_source(e)
     };
     let mut lines = Vec::new();
     let mut writer = WriterBuilder::new()
@@ -92,7 +98,8 @@ impl Sink for StdoutSink {
             let mut out = std::io::stdout().lock();
             out.write_all(&bytes).and_then(|()| out.flush())
         });
-        let printed = printed.await.map_err(|e| Error::unavailable("print rows", "the task failed").with_source(e))?;
+        let printed =
+            printed.await.map_err(|e| Error::unavailable("print rows", "the task failed").with_source(e))?;
         printed.map_err(|e| match e.kind() {
             std::io::ErrorKind::BrokenPipe => {
                 Error::new(ErrorKind::NotFound, "print rows", "whoever read standard output has gone")
@@ -119,7 +126,8 @@ mod tests {
     fn json_is_one_object_per_row() {
         let sink = StdoutSink::new(&Config { format: Format::Json });
         let text = String::from_utf8(sink.format(&[batch()]).unwrap()).unwrap();
-        let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let rows: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0]["table"], "cpu");
         assert_eq!(rows[0]["time"], "2023-11-14T22:13:20.000000001Z");
