@@ -3,9 +3,11 @@
 //! One [`Telemetry`] per process is made in `cli` and handed down by clones; tests make their own.
 //! Names follow OpenTelemetry (`barograph.sink.rows` becomes `barograph_sink_rows_total` in the Prometheus text).
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,7 +18,12 @@ use prometheus_client::registry::Registry;
 #[derive(Debug, Clone, Default)]
 pub struct Telemetry {
     registry: Arc<RwLock<Registry>>,
+    counters: Families<Counter>,
+    gauges: Families<Gauge<f64, AtomicU64>>,
 }
+
+/// Families by name: a component that is opened again, or beside another, counts on in the same family.
+type Families<M> = Arc<Mutex<HashMap<String, Family<ComponentLabel, M>>>>;
 
 /// The one label that most self-metrics carry: the name of the source, sink or transform in the pipeline file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,21 +40,28 @@ impl ComponentLabel {
 }
 
 impl Telemetry {
-    /// Registers a family of counters; `name` without the `_total` suffix.
+    /// The family of counters of this name, registered at the first call; `name` without the `_total` suffix.
     pub fn counters(&self, name: &str, help: &str) -> Family<ComponentLabel, Counter> {
-        let family = Family::<ComponentLabel, Counter>::default();
-        self.registry.write().register(name, help, family.clone());
-        family
+        self.family(&self.counters, name, help)
     }
 
-    /// Registers a family of gauges.
-    pub fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-    ) -> Family<ComponentLabel, Gauge<f64, std::sync::atomic::AtomicU64>> {
-        let family = Family::<ComponentLabel, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
+    /// The family of gauges of this name, registered at the first call.
+    pub fn gauges(&self, name: &str, help: &str) -> Family<ComponentLabel, Gauge<f64, AtomicU64>> {
+        self.family(&self.gauges, name, help)
+    }
+
+    fn family<M>(&self, families: &Families<M>, name: &str, help: &str) -> Family<ComponentLabel, M>
+    where
+        M: Default + Clone,
+        Family<ComponentLabel, M>: prometheus_client::registry::Metric,
+    {
+        let mut families = families.lock();
+        if let Some(family) = families.get(name) {
+            return family.clone();
+        }
+        let family = Family::<ComponentLabel, M>::default();
         self.registry.write().register(name, help, family.clone());
+        families.insert(name.to_owned(), family.clone());
         family
     }
 
@@ -76,5 +90,13 @@ mod tests {
         rows.get_or_create(&ComponentLabel::new("store")).inc_by(7);
         let text = telemetry.encode();
         assert!(text.contains("barograph_sink_rows_total{component=\"store\"} 7"), "{text}");
+
+        telemetry
+            .counters("barograph_sink_rows", "Rows delivered")
+            .get_or_create(&ComponentLabel::new("store"))
+            .inc();
+        let text = telemetry.encode();
+        assert!(text.contains("barograph_sink_rows_total{component=\"store\"} 8"), "{text}");
+        assert_eq!(text.matches("# TYPE barograph_sink_rows ").count(), 1, "{text}");
     }
 }

@@ -31,7 +31,10 @@ impl Fleet {
             ("region", each(size, |i| format!("eu-west-{}", i % 8 + 1))),
             ("zone", each(size, |i| format!("eu-west-{}{}", i % 8 + 1, ['a', 'b', 'c'][i % 3]))),
             ("resource_type", each(size, |_| "instance".into())),
-            ("resource_id", each(size, |i| format!("i-{:017x}", (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a)))),
+            (
+                "resource_id",
+                each(size, |i| format!("i-{:017x}", (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a))),
+            ),
             ("resource_name", each(size, |i| format!("web-{i:05}.example.com"))),
             ("observer", each(size, |_| "hypervisor".into())),
         ];
@@ -59,7 +62,9 @@ impl Fleet {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(TimestampNanosecondArray::from(vec![time; size]))];
         columns.extend(self.tags.iter().map(Arc::clone));
         let field = |value: &mut dyn FnMut(usize, f64) -> f64| -> ArrayRef {
-            Arc::new(Float64Array::from_iter_values(self.load.iter().enumerate().map(|(i, load)| value(i, *load))))
+            Arc::new(Float64Array::from_iter_values(
+                self.load.iter().enumerate().map(|(i, load)| value(i, *load)),
+            ))
         };
         columns.push(field(&mut |i, _| [2.0, 4.0, 8.0, 16.0][i % 4]));
         columns.push(field(&mut |i, load| (load * [2.0, 4.0, 8.0, 16.0][i % 4] * 100.0).round() / 100.0));

@@ -1,0 +1,223 @@
+//! The guests there are. Lifecycle events say when the list is out of date; it is also read again now and then, and
+//! whenever the statistics show other guests than the list.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::sys::{Change, Event, Listed, Named, Record};
+use crate::provider::rates::Rates;
+
+/// A guest and what is remembered of it between two collections.
+#[derive(Debug)]
+pub(super) struct Guest {
+    /// Name; a guest can be renamed.
+    pub(super) name: String,
+    /// Number of this run; `None` while it does not run.
+    pub(super) run: Option<u32>,
+    /// State in the words of the table `status`.
+    pub(super) state: State,
+    /// When this run began, if we were there.
+    pub(super) started: Option<Instant>,
+    /// Counters of this run: they begin at zero with each run.
+    pub(super) rates: Rates<String>,
+}
+
+/// A guest's state in the words of the table `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Starting,
+    Running,
+    Suspended,
+    Stopping,
+    Stopped,
+    Failed,
+    Unknown,
+}
+
+impl State {
+    /// From libvirt's `virDomainState` and the reason that belongs to it.
+    pub(super) fn from_libvirt((state, reason): (u32, i32)) -> Self {
+        let reason = u32::try_from(reason).unwrap_or(0);
+        match state {
+            virt_sys::VIR_DOMAIN_RUNNING | virt_sys::VIR_DOMAIN_BLOCKED => Self::Running,
+            virt_sys::VIR_DOMAIN_PAUSED if reason == virt_sys::VIR_DOMAIN_PAUSED_STARTING_UP => {
+                Self::Starting
+            }
+            virt_sys::VIR_DOMAIN_PAUSED | virt_sys::VIR_DOMAIN_PMSUSPENDED => Self::Suspended,
+            virt_sys::VIR_DOMAIN_SHUTDOWN => Self::Stopping,
+            virt_sys::VIR_DOMAIN_SHUTOFF
+                if matches!(
+                    reason,
+                    virt_sys::VIR_DOMAIN_SHUTOFF_CRASHED | virt_sys::VIR_DOMAIN_SHUTOFF_FAILED
+                ) =>
+            {
+                Self::Failed
+            }
+            virt_sys::VIR_DOMAIN_SHUTOFF => Self::Stopped,
+            virt_sys::VIR_DOMAIN_CRASHED => Self::Failed,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The word in the column `state`.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "Starting",
+            Self::Running => "Running",
+            Self::Suspended => "Suspended",
+            Self::Stopping => "Stopping",
+            Self::Stopped => "Stopped",
+            Self::Failed => "Failed",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// The guests by UUID.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    guests: BTreeMap<String, Guest>,
+    listed: Option<Instant>,
+}
+
+impl Inventory {
+    /// Whether the list is due to be read again.
+    pub(super) fn is_due(&self, every: Duration) -> bool {
+        self.listed.is_none_or(|listed| listed.elapsed() >= every)
+    }
+
+    /// Takes over a list, with the events that came before it. Gives back the guests that are gone, as uuid and name.
+    pub(super) fn update(&mut self, list: Vec<Listed>, events: &[Event]) -> Vec<(String, String)> {
+        let mut before = std::mem::take(&mut self.guests);
+        for Listed { guest, state } in list {
+            let old = before.remove(&guest.uuid);
+            let started = events
+                .iter()
+                .rev()
+                .find(|event| event.uuid == guest.uuid && event.change == Change::Started)
+                .map(|event| event.at);
+            self.guests.insert(guest.uuid.clone(), next(old, guest, State::from_libvirt(state), started));
+        }
+        self.listed = Some(Instant::now());
+        before.into_iter().map(|(uuid, guest)| (uuid, guest.name)).collect()
+    }
+
+    /// Whether the running guests of a reading are other guests, or other runs, than the list has.
+    pub(super) fn disagrees(&self, records: &[Record]) -> bool {
+        let known = |record: &Record| {
+            self.guests.get(&record.guest.uuid).is_some_and(|guest| guest.run == record.guest.run)
+        };
+        let running = self.guests.values().filter(|guest| guest.run.is_some()).count();
+        running != records.len() || !records.iter().all(known)
+    }
+
+    /// Takes over the states of a reading, which are newer than the list's. A guest that is not in the list joins it.
+    pub(super) fn refresh(&mut self, records: &[Record]) {
+        for record in records {
+            let word = |name| record.params.number(name).and_then(|number| u32::try_from(number).ok());
+            let reason = word("state.reason").and_then(|reason| i32::try_from(reason).ok());
+            let state = State::from_libvirt((word("state.state").unwrap_or(0), reason.unwrap_or(0)));
+            let old = self.guests.remove(&record.guest.uuid);
+            self.guests.insert(record.guest.uuid.clone(), next(old, record.guest.clone(), state, None));
+        }
+    }
+
+    /// The guests with their UUIDs, in the order of the UUIDs.
+    pub(super) fn guests(&mut self) -> impl Iterator<Item = (&String, &mut Guest)> {
+        self.guests.iter_mut()
+    }
+}
+
+/// What is remembered of a guest after it was seen again: of another run nothing but who it is.
+fn next(old: Option<Guest>, now: Named, state: State, started: Option<Instant>) -> Guest {
+    match old.filter(|old| old.run == now.run) {
+        Some(old) => Guest { name: now.name, state, ..old },
+        None => Guest { name: now.name, run: now.run, state, started, rates: Rates::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::kvm::params::Params;
+
+    fn listed(uuid: &str, run: Option<u32>, state: u32) -> Listed {
+        Listed { guest: Named { uuid: uuid.into(), name: format!("guest-{uuid}"), run }, state: (state, 0) }
+    }
+
+    fn record(uuid: &str, run: u32) -> Record {
+        Record {
+            guest: listed(uuid, Some(run), 1).guest,
+            params: Params::from_text("state.state=3\nstate.reason=1"),
+            outside: None,
+        }
+    }
+
+    fn guest<'a>(inventory: &'a mut Inventory, uuid: &str) -> &'a mut Guest {
+        inventory.guests().find(|(id, _)| *id == uuid).unwrap().1
+    }
+
+    #[test]
+    fn a_guest_that_is_gone_is_named_once_and_forgotten() {
+        let mut inventory = Inventory::default();
+        assert!(inventory.is_due(Duration::MAX), "never listed");
+        assert!(inventory.update(vec![listed("a", Some(1), 1), listed("b", None, 5)], &[]).is_empty());
+        assert!(!inventory.is_due(Duration::from_secs(60)));
+        let gone = inventory.update(vec![listed("b", None, 5)], &[]);
+        assert_eq!(gone, [("a".to_owned(), "guest-a".to_owned())]);
+        assert!(inventory.update(vec![listed("b", None, 5)], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_new_run_starts_with_new_counters_and_the_events_time() {
+        let mut inventory = Inventory::default();
+        inventory.update(vec![listed("a", Some(1), 1)], &[]);
+        guest(&mut inventory, "a").rates.rate("x".into(), 1, 1);
+        inventory.update(vec![listed("a", Some(1), 1)], &[]);
+        assert_eq!(guest(&mut inventory, "a").rates.len(), 1, "the same run keeps its counters");
+        let at = Instant::now();
+        let event = |change, at| Event { uuid: "a".into(), change, at };
+        inventory
+            .update(vec![listed("a", Some(2), 1)], &[event(Change::Other, at), event(Change::Started, at)]);
+        assert!(guest(&mut inventory, "a").rates.is_empty());
+        assert_eq!(guest(&mut inventory, "a").started, Some(at));
+    }
+
+    #[test]
+    fn other_guests_in_a_reading_than_in_the_list_are_noticed() {
+        let mut inventory = Inventory::default();
+        inventory.update(vec![listed("a", Some(1), 1), listed("b", None, 5)], &[]);
+        assert!(!inventory.disagrees(&[record("a", 1)]));
+        assert!(inventory.disagrees(&[record("a", 2)]), "another run");
+        assert!(inventory.disagrees(&[]), "stopped");
+        assert!(inventory.disagrees(&[record("a", 1), record("c", 3)]), "started");
+    }
+
+    #[test]
+    fn a_reading_brings_newer_states_and_unlisted_guests() {
+        let mut inventory = Inventory::default();
+        inventory.update(vec![listed("a", Some(1), 1)], &[]);
+        inventory.refresh(&[record("a", 1), record("c", 3)]);
+        assert_eq!(guest(&mut inventory, "a").state, State::Suspended);
+        assert_eq!(guest(&mut inventory, "c").run, Some(3));
+    }
+
+    #[test]
+    fn states_in_our_words() {
+        for (libvirt, word) in [
+            ((1, 1), "Running"),
+            ((2, 0), "Running"),
+            ((3, 1), "Suspended"),
+            ((3, 11), "Starting"),
+            ((4, 0), "Stopping"),
+            ((5, 1), "Stopped"),
+            ((5, 3), "Failed"),
+            ((6, 0), "Failed"),
+            ((7, 0), "Suspended"),
+            ((0, 0), "Unknown"),
+            ((99, -1), "Unknown"),
+        ] {
+            assert_eq!(State::from_libvirt(libvirt).as_str(), word, "{libvirt:?}");
+        }
+    }
+}

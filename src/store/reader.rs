@@ -1,0 +1,147 @@
+//! Reading a store from any process, also while another one writes to it.
+//!
+//! A snapshot is the newest manifest plus the log after its position, so it holds every row whose append has returned.
+//! Nothing is locked and nothing is changed. When the writer flushes and trims the log in the meantime, the reader
+//! notices and starts again from the newer manifest.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::assemble::assemble;
+use super::manifest::{self, Manifest};
+use super::memory::Memory;
+use super::root::{Root, blocking};
+use super::types::Types;
+use super::{LOG, Snapshot};
+use crate::log::{LogReader, Position};
+use crate::{Error, ErrorKind, Result};
+
+/// Times that a snapshot is tried while the writer keeps overtaking it.
+const ATTEMPTS: usize = 20;
+
+/// A store opened for reading. What one snapshot read of the log, the next one need not read again.
+#[derive(Debug)]
+pub struct Reader {
+    root: Root,
+    /// Held while a snapshot is made, so it is tokio's.
+    seen: tokio::sync::Mutex<Seen>,
+}
+
+/// What was read so far.
+#[derive(Debug, Default)]
+struct Seen {
+    manifest: Option<Arc<Manifest>>,
+    /// Rows read from the log, in parts that can be forgotten when a flush has written them to segments.
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    memory: Memory,
+    end: Position,
+}
+
+impl Reader {
+    /// Opens the store in this folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no store.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        if !path.join(manifest::FOLDER).is_dir() {
+            return Err(missing(path));
+        }
+        Ok(Self { root: Root::open(path)?, seen: tokio::sync::Mutex::default() })
+    }
+
+    /// The store as it is now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the store has gone, [`ErrorKind::Unavailable`] if the writer kept overtaking.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let mut seen = self.seen.lock().await;
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match self.attempt(std::mem::take(&mut *seen)).await {
+                Ok(Some((now, snapshot))) => {
+                    *seen = now;
+                    return Ok(snapshot);
+                }
+                Ok(None) => return Err(missing(self.root.folder())),
+                // The writer has deleted what was about to be read; there is a newer manifest.
+                Err(error) if error.kind() == ErrorKind::NotFound => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.map_or_else(
+            || missing(self.root.folder()),
+            |error| {
+                Error::unavailable(
+                    "read store",
+                    "its writer flushed each time before the log was read; try again",
+                )
+                .with_provider("store")
+                .with_resource(self.root.folder().display().to_string())
+                .with_source(error)
+            },
+        ))
+    }
+
+    /// A snapshot and what was read for it, or `None` if nothing was ever committed here.
+    async fn attempt(&self, mut seen: Seen) -> Result<Option<(Seen, Snapshot)>> {
+        let Some(manifest) = manifest::load(&self.root, seen.manifest.as_ref()).await? else {
+            return Ok(None);
+        };
+        let root = self.root.clone();
+        blocking(move || {
+            // A version or position that went back means another store in the same folder, or a repaired log.
+            if seen
+                .manifest
+                .as_ref()
+                .is_some_and(|before| before.version > manifest.version || before.log > manifest.log)
+            {
+                seen.parts.clear();
+            }
+            seen.parts.retain(|part| part.end > manifest.log);
+            if seen.manifest.as_ref().is_none_or(|before| before.log != manifest.log) || seen.parts.is_empty()
+            {
+                let end = seen.parts.last().map_or(manifest.log, |part| part.end);
+                seen.parts.push(Part { memory: Memory::default(), end });
+            }
+            if let Some(part) = seen.parts.last_mut() {
+                replay(&root, &manifest, part)?;
+            }
+            let memories: Vec<_> = seen.parts.iter_mut().map(|part| part.memory.seal()).collect();
+            let snapshot = assemble(&root, Arc::clone(&manifest), &memories)?;
+            seen.manifest = Some(manifest);
+            Ok(Some((seen, snapshot)))
+        })
+        .await
+    }
+}
+
+/// Reads what the log has after a part's end into the part.
+fn replay(root: &Root, manifest: &Manifest, part: &mut Part) -> Result<()> {
+    let folder = root.folder().join(LOG);
+    let mut types = Types::of(manifest.segments());
+    for frame in LogReader::open(&folder, part.end)? {
+        let (end, batch) = frame?;
+        // The writer refuses such a batch before logging it, and skips it if it finds one: so does the reader.
+        if types.admit(&batch).is_ok() {
+            part.memory.push(&batch, manifest.windows.segment)?;
+        }
+        part.end = end;
+    }
+    // Had the log been trimmed while it was read, frames might be missing in the middle: it must still reach back.
+    LogReader::open(&folder, manifest.log).map(drop)
+}
+
+fn missing(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        "open store",
+        "there is no store in this folder; name the folder that `barograph run` writes to (--data)",
+    )
+    .with_provider("store")
+    .with_resource(path.display().to_string())
+}
