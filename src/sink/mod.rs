@@ -1,5 +1,7 @@
 //! Where rows go. A sink knows the model, the log and the store, never a provider.
 
+pub mod line_protocol;
+pub mod stdout;
 pub mod store;
 
 use async_trait::async_trait;

@@ -1,9 +1,28 @@
 //! What happens to rows between source and sink: one file per transform. Transforms know the model only.
 
+mod columns;
+pub mod downsample;
+pub mod drop;
+pub mod filter;
+pub mod keep;
+pub mod rename;
+pub mod sql;
+pub mod tag;
+#[cfg(test)]
+mod testing;
+
 use async_trait::async_trait;
 
-use crate::Result;
-use crate::model::Parcel;
+use crate::model::{MetricBatch, Parcel};
+use crate::{Error, Result};
+
+pub use downsample::Downsample;
+pub use drop::Drop;
+pub use filter::Filter;
+pub use keep::Keep;
+pub use rename::Rename;
+pub use sql::Sql;
+pub use tag::Tag;
 
 /// A step of the pipeline.
 #[async_trait]
@@ -29,5 +48,22 @@ pub struct Refused {
     /// The parcel as it came.
     pub parcel: Parcel,
     /// Why.
-    pub error: crate::Error,
+    pub error: Error,
+}
+
+/// Whether a transform that may name a table is meant for this batch.
+fn concerns(table: Option<&str>, batch: &MetricBatch) -> bool {
+    table.is_none_or(|table| table == batch.table())
+}
+
+/// Replaces a parcel's batch, or refuses the parcel as it came. A batch without rows ends here, settled.
+fn replace(parcel: Parcel, batch: Result<MetricBatch>) -> Result<Vec<Parcel>, Refused> {
+    match batch {
+        Ok(batch) if batch.rows() == 0 => {
+            parcel.settle();
+            Ok(Vec::new())
+        }
+        Ok(batch) => Ok(vec![Parcel { batch, acks: parcel.acks }]),
+        Err(error) => Err(Refused { parcel, error }),
+    }
 }

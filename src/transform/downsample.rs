@@ -1,0 +1,161 @@
+//! `downsample`: fewer rows, each for a longer interval.
+
+mod accumulator;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Refused, Transform, concerns};
+use crate::model::{MetricBatch, Parcel, Span};
+use crate::{Error, Result};
+use window::Window;
+
+/// How the values of one field in one interval become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Aggregate {
+    /// Sum over number; of booleans and strings the last.
+    Mean,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// The sum.
+    Sum,
+    /// The earliest.
+    First,
+    /// The latest.
+    Last,
+    /// How many there were, in the type of the field.
+    Count,
+}
+
+/// Makes one row of all rows of a series in each interval. Intervals are aligned to 1970 UTC; `time` is their end. A row
+/// that comes after its interval was given up is dropped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Only rows of this table; of every table if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Length of an interval.
+    pub every: Span,
+    /// How the values of a field become one; `mean` for fields that are not named.
+    #[serde(default)]
+    pub aggregate: BTreeMap<String, Aggregate>,
+    /// How long after its end an interval waits for late rows.
+    #[serde(default = "no_grace")]
+    pub grace: Span,
+}
+
+fn no_grace() -> Span {
+    Span::seconds(0)
+}
+
+/// The transform. It keeps one accumulator per field, series and open interval.
+#[derive(Debug)]
+pub struct Downsample {
+    config: Config,
+    every: i64,
+    grace: i64,
+    /// Open intervals by end, then table.
+    windows: BTreeMap<i64, HashMap<String, Window>>,
+    /// Ends up to here were given up.
+    closed: i64,
+}
+
+impl Downsample {
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] if `every` is zero or longer than nanoseconds can count.
+    pub fn new(config: &Config) -> Result<Self> {
+        let nanos = |span: Span| i64::try_from(span.0.as_nanos()).ok();
+        let every = nanos(config.every).filter(|every| *every > 0).ok_or_else(|| {
+            Error::invalid("downsample", "`every` must be longer than nothing and shorter than 292 years")
+        })?;
+        let grace = nanos(config.grace)
+            .ok_or_else(|| Error::invalid("downsample", "`grace` is longer than 292 years"))?;
+        Ok(Self { config: config.clone(), every, grace, windows: BTreeMap::new(), closed: i64::MIN })
+    }
+
+    /// The end of the interval that a time lies in: it belongs to the interval that it ends.
+    fn end_of(&self, time: i64) -> i64 {
+        let past = time.rem_euclid(self.every);
+        if past == 0 { time } else { time.saturating_add(self.every - past) }
+    }
+
+    fn add(&mut self, parcel: &Parcel) -> Result<()> {
+        let batch = &parcel.batch;
+        let ends: Vec<i64> = batch.times().iter().map(|time| self.end_of(*time)).collect();
+        let mut late = 0;
+        // Rows of one collection mostly have one time, so they are taken by stretches of one interval.
+        let mut start = 0;
+        for stretch in ends.chunk_by(|a, b| a == b) {
+            let rows = start..start + stretch.len();
+            start = rows.end;
+            let end = ends[rows.start];
+            if end <= self.closed {
+                late += rows.len();
+                continue;
+            }
+            let tables = self.windows.entry(end).or_default();
+            let window = tables.entry(batch.table().to_owned()).or_default();
+            window.add(batch, rows, &self.config.aggregate)?;
+            window.wait_for(&parcel.acks);
+        }
+        if late > 0 {
+            tracing::warn!(
+                rows = late,
+                table = batch.table(),
+                "rows came after their interval; raise `grace` to keep such"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the batch can be added to what is open: one type per field.
+    fn fits(&self, batch: &MetricBatch) -> Result<()> {
+        let open = self.windows.values().filter_map(|tables| tables.get(batch.table()));
+        open.into_iter().try_for_each(|window| window.fits(batch))
+    }
+}
+
+#[async_trait]
+impl Transform for Downsample {
+    async fn apply(&mut self, parcel: Parcel) -> Result<Vec<Parcel>, Refused> {
+        if !concerns(self.config.table.as_deref(), &parcel.batch) {
+            return Ok(vec![parcel]);
+        }
+        // Checked first, so that a refused parcel leaves nothing behind.
+        if let Err(error) = self.fits(&parcel.batch).and_then(|()| self.add(&parcel)) {
+            return Err(Refused { parcel, error });
+        }
+        // The intervals hold shares of their own now.
+        parcel.settle();
+        Ok(Vec::new())
+    }
+
+    async fn flush(&mut self, now: i64) -> Result<Vec<Parcel>, Refused> {
+        let last = now.saturating_sub(if now == i64::MAX { 0 } else { self.grace });
+        let open = self.windows.split_off(&last.saturating_add(1));
+        let given = std::mem::replace(&mut self.windows, open);
+        let mut parcels = Vec::new();
+        for (end, tables) in given {
+            self.closed = self.closed.max(end);
+            for (table, window) in tables {
+                match window.finish(&table, end) {
+                    Ok(parcel) => parcels.push(parcel),
+                    Err(error) => tracing::error!(error = %error.chain(), "an interval cannot be given out"),
+                }
+            }
+        }
+        Ok(parcels)
+    }
+}
