@@ -106,7 +106,7 @@ impl Target {
             Format::Table => Writer::Table { sink, schema, rows: Vec::new(), shown: 0, left_out: 0 },
             Format::Json => Writer::Json(json().build(sink)),
             Format::Ndjson => Writer::Ndjson(json().build(sink)),
-            Format::Csv => Writer::Csv(csv::Writer::new(sink), schema),
+            Format::Csv => Writer::Csv(Box::new(csv::Writer::new(sink)), schema),
             Format::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -133,7 +133,7 @@ enum Writer {
     },
     Json(JsonWriter<Sink, JsonArray>),
     Ndjson(JsonWriter<Sink, LineDelimited>),
-    Csv(csv::Writer<Sink>, SchemaRef),
+    Csv(Box<csv::Writer<Sink>>, SchemaRef),
     Parquet(Box<ArrowWriter<Sink>>),
 }
 
