@@ -87,7 +87,12 @@ fn unwrapped(error: DataFusionError) -> Result<Error, DataFusionError> {
 
 /// The error and its causes.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |cause| cause.source())
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
 }
 
 /// The first cause of a type, the error itself included.
