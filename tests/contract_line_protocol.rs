@@ -111,7 +111,7 @@ fn disputed(text: &str) -> bool {
 /// What the encoder promises to keep of a name or tag.
 fn kept(text: &str) -> String {
     let mut kept = String::new();
-    let text: Vec<char> = text.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }).collect();
+    let text: Vec<char> = text.chars().map(|c| if c.is_ascii_control() { ' ' } else { c }).collect();
     for (i, c) in text.iter().enumerate() {
         let next = text.get(i + 1);
         if *c != '\\' || next.is_some_and(|next| *next != '\\' && !SEPARATORS.contains(next)) {

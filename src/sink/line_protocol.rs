@@ -3,11 +3,15 @@
 //! measurement = table, tags = tag columns sorted by name, fields = fields, timestamp in nanoseconds. Names and tags are escaped
 //! once per batch and dictionary entry, not per row.
 //!
-//! What line protocol cannot say is decided here: a value that is null, not a number or infinite is left out, and so is a
-//! column whose name is empty or nothing but backslashes; a row without any value has no line, and neither have rows of a
-//! table whose name is such a name or starts with `#`, which would make them comments; a line break in a name or tag becomes a space, because no escape for it is understood by every reader;
-//! of backslashes in a name or tag a row becomes one, and those before a separator or at the end are left out, because servers
-//! differ in what they mean there. In string values they stay as they are.
+//! What line protocol cannot say is decided here:
+//! - A value that is null, not a number or infinite is left out, and so is a column whose name is empty or nothing but
+//!   backslashes, and a tag whose value is.
+//! - A row without any value has no line, and neither have rows of a table whose name is such a name or starts with `#`,
+//!   which would make them comments. They are counted.
+//! - A control character (a tab, a line break) in a name or tag becomes a space, because no escape for it is understood by
+//!   every reader. In string values it stays.
+//! - Of backslashes in a name or tag a row becomes one, and those before a separator or at the end are left out, because
+//!   servers differ in what they mean there. In string values they stay.
 
 use std::fmt::Write;
 
@@ -178,7 +182,7 @@ fn escape(text: &str, special: &[char], into: &mut String) {
             backslash = true;
             continue;
         }
-        let separates = special.contains(&c) || matches!(c, '\n' | '\r');
+        let separates = special.contains(&c) || c.is_ascii_control();
         if backslash && !separates {
             into.push('\\');
         }
@@ -186,7 +190,7 @@ fn escape(text: &str, special: &[char], into: &mut String) {
         if separates {
             into.push('\\');
         }
-        into.push(if matches!(c, '\n' | '\r') { ' ' } else { c });
+        into.push(if c.is_ascii_control() { ' ' } else { c });
     }
 }
 
@@ -329,7 +333,7 @@ mod tests {
     /// What is left of a name or tag.
     fn as_read(text: &str, separators: &[char]) -> String {
         let mut read = String::new();
-        for c in text.replace(['\n', '\r'], " ").chars().rev() {
+        for c in text.replace(|c: char| c.is_ascii_control(), " ").chars().rev() {
             let next = read.chars().last();
             if c != '\\' || next.is_some_and(|next| next != '\\' && !separators.contains(&next)) {
                 read.push(c);
