@@ -5,10 +5,10 @@
 //! input, alias bombs included, an error instead of a memory problem.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
@@ -47,6 +47,8 @@ pub struct YamlError {
 pub struct Node {
     /// Where the value starts.
     pub position: Position,
+    /// Where it ends: the first character behind it.
+    pub end: Position,
     /// The value.
     pub kind: NodeKind,
 }
@@ -63,7 +65,7 @@ pub enum NodeKind {
     },
     /// A list.
     Sequence(Vec<Node>),
-    /// A mapping in the order of the file; keys are unique strings.
+    /// A mapping in the order of the file; keys are strings, and unique unless [`parse_with_duplicates`] read them.
     Mapping(Vec<(Key, Node)>),
 }
 
@@ -74,6 +76,17 @@ pub struct Key {
     pub name: String,
     /// Where it starts.
     pub position: Position,
+    /// Where it ends: the first character behind it.
+    pub end: Position,
+}
+
+/// A key that stands twice in one mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// Where it stood first.
+    pub first: Position,
+    /// The second one.
+    pub again: Key,
 }
 
 impl Node {
@@ -110,53 +123,75 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 /// Reads exactly one document. An empty text is a null scalar.
 ///
 /// # Errors
-/// The first place where the text is not YAML, has more than one document, or grows past the limits.
+/// The text is not YAML, goes beyond the limits, or has a key twice in one mapping.
 pub fn parse(text: &str) -> Result<Node, YamlError> {
-    let mut builder = Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
-    builder.document()
+    let (node, duplicates) = parse_with_duplicates(text)?;
+    match duplicates.into_iter().next() {
+        Some(Duplicate { first, again }) => {
+            let message = format!("the key {:?} stands twice in one mapping, first at {first}", again.name);
+            Err(error(again.position, message))
+        }
+        None => Ok(node),
+    }
+}
+
+/// Like [`parse`], but keys that stand twice stay in the mapping and are told beside it, in the order of the file.
+///
+/// # Errors
+/// The text is not YAML or goes beyond the limits.
+pub fn parse_with_duplicates(text: &str) -> Result<(Node, Vec<Duplicate>), YamlError> {
+    let parser = Parser::new_from_str(text);
+    let mut builder = Builder { parser, anchors: HashMap::new(), nodes: 0, duplicates: Vec::new() };
+    let node = builder.document()?;
+    let mut duplicates = builder.duplicates;
+    duplicates.sort_by_key(|duplicate| duplicate.again.position);
+    Ok((node, duplicates))
 }
 
 struct Builder<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
+    duplicates: Vec<Duplicate>,
 }
 
 impl<'a> Builder<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, Position), YamlError> {
+    fn next(&mut self) -> Result<(Event<'a>, Place), YamlError> {
         match self.parser.next_event() {
-            Some(Ok((event, span))) => Ok((event, position(&span))),
-            Some(Err(error)) => Err(YamlError {
-                position: Position { line: error.marker().line(), column: error.marker().col() + 1 },
-                message: error.info().to_owned(),
-            }),
-            None => Ok((Event::StreamEnd, Position::default())),
+            Some(Ok((event, span))) => Ok((event, (position(&span.start), position(&span.end)))),
+            Some(Err(error)) => {
+                Err(YamlError { position: position(error.marker()), message: error.info().to_owned() })
+            }
+            None => Ok((Event::StreamEnd, Place::default())),
         }
     }
 
     fn document(&mut self) -> Result<Node, YamlError> {
         let mut root = None;
         loop {
-            let (event, position) = self.next()?;
+            let (event, place) = self.next()?;
             match event {
                 Event::StreamEnd => break,
                 Event::DocumentStart(_) if root.is_some() => {
-                    return Err(error(position, "only one document is allowed in a file"));
+                    return Err(error(place.0, "only one document is allowed in a file"));
                 }
                 Event::DocumentStart(_) => {
-                    let (event, position) = self.next()?;
-                    root = Some(self.node(event, position, 0)?);
+                    let (event, place) = self.next()?;
+                    root = Some(self.node(event, place, 0)?);
                 }
                 _ => {}
             }
         }
+        let start = Position { line: 1, column: 1 };
         Ok(root.unwrap_or(Node {
-            position: Position { line: 1, column: 1 },
+            position: start,
+            end: start,
             kind: NodeKind::Scalar { value: Value::Null, text: String::new() },
         }))
     }
 
-    fn node(&mut self, event: Event<'a>, position: Position, depth: usize) -> Result<Node, YamlError> {
+    fn node(&mut self, event: Event<'a>, place: Place, depth: usize) -> Result<Node, YamlError> {
+        let (position, mut end) = place;
         if depth > MAX_DEPTH {
             return Err(error(position, format!("nested deeper than {MAX_DEPTH} levels")));
         }
@@ -173,8 +208,16 @@ impl<'a> Builder<'a> {
                 };
                 (anchor, NodeKind::Scalar { value, text: text.into_owned() })
             }
-            Event::SequenceStart(anchor, _) => (anchor, NodeKind::Sequence(self.sequence(depth)?)),
-            Event::MappingStart(anchor, _) => (anchor, NodeKind::Mapping(self.mapping(depth)?)),
+            Event::SequenceStart(anchor, _) => {
+                let (items, last) = self.sequence(depth)?;
+                end = last;
+                (anchor, NodeKind::Sequence(items))
+            }
+            Event::MappingStart(anchor, _) => {
+                let (entries, last) = self.mapping(depth)?;
+                end = last;
+                (anchor, NodeKind::Mapping(entries))
+            }
             Event::Alias(anchor) => {
                 let (node, size) = self
                     .anchors
@@ -182,45 +225,47 @@ impl<'a> Builder<'a> {
                     .cloned()
                     .ok_or_else(|| error(position, "alias to an anchor that is not complete"))?;
                 self.count(position, size)?;
-                return Ok(Node { position, kind: node.kind });
+                return Ok(Node { position, end, kind: node.kind });
             }
             other => return Err(error(position, format!("unexpected {other:?}"))),
         };
-        let node = Node { position, kind };
+        let node = Node { position, end, kind };
         if anchor != 0 {
             self.anchors.insert(anchor, (node.clone(), self.nodes - before));
         }
         Ok(node)
     }
 
-    fn sequence(&mut self, depth: usize) -> Result<Vec<Node>, YamlError> {
+    fn sequence(&mut self, depth: usize) -> Result<(Vec<Node>, Position), YamlError> {
         let mut items = Vec::new();
         loop {
-            let (event, position) = self.next()?;
+            let (event, place) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
-                return Ok(items);
+                return Ok((items, place.1));
             }
-            items.push(self.node(event, position, depth + 1)?);
+            items.push(self.node(event, place, depth + 1)?);
         }
     }
 
-    fn mapping(&mut self, depth: usize) -> Result<Vec<(Key, Node)>, YamlError> {
+    fn mapping(&mut self, depth: usize) -> Result<(Vec<(Key, Node)>, Position), YamlError> {
         let mut entries = Vec::new();
-        let mut seen = HashSet::new();
+        let mut seen = HashMap::new();
         loop {
-            let (event, position) = self.next()?;
+            let (event, (position, end)) = self.next()?;
             let name = match event {
-                Event::MappingEnd => return Ok(entries),
+                Event::MappingEnd => return Ok((entries, end)),
                 Event::Scalar(text, ..) => text.into_owned(),
                 _ => return Err(error(position, "a key must be a plain word or a quoted text")),
             };
-            if !seen.insert(name.clone()) {
-                return Err(error(position, format!("the key {name:?} stands twice in one mapping")));
-            }
             self.count(position, 1)?;
-            let (event, value_position) = self.next()?;
-            let node = self.node(event, value_position, depth + 1)?;
-            entries.push((Key { name, position }, node));
+            let key = Key { name, position, end };
+            match seen.get(&key.name) {
+                Some(first) => self.duplicates.push(Duplicate { first: *first, again: key.clone() }),
+                None => drop(seen.insert(key.name.clone(), position)),
+            }
+            let (event, place) = self.next()?;
+            let node = self.node(event, place, depth + 1)?;
+            entries.push((key, node));
         }
     }
 
@@ -233,8 +278,11 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn position(span: &Span) -> Position {
-    Position { line: span.start.line(), column: span.start.col() + 1 }
+/// Start, and the first character behind the end.
+type Place = (Position, Position);
+
+fn position(marker: &Marker) -> Position {
+    Position { line: marker.line(), column: marker.col() + 1 }
 }
 
 fn error(position: Position, message: impl Into<String>) -> YamlError {
@@ -318,5 +366,21 @@ mod tests {
             assert!(error.message.contains(word), "{text}: {error}");
         }
         assert_eq!(parse("").unwrap().to_json(), Value::Null);
+    }
+
+    #[test]
+    fn keys_that_stand_twice_are_told_with_both_places() {
+        let (root, duplicates) = parse_with_duplicates("a: 1\nb: { c: 1, c: 2 }\na: 3\n").unwrap();
+        let told: Vec<_> =
+            duplicates.iter().map(|d| format!("{} {} {}", d.again.name, d.first, d.again.position)).collect();
+        assert_eq!(told, ["c 2:6 2:12", "a 1:1 3:1"]);
+        assert_eq!(root.get("a").unwrap().to_json(), Value::from(1), "the first one counts");
+    }
+
+    #[test]
+    fn values_end_where_their_last_character_does() {
+        let root = parse("a: 'b c'\nd: [1, 22]\ne: x y # z\n").unwrap();
+        let ends: Vec<_> = ["a", "d", "e"].map(|key| root.get(key).unwrap().end.to_string()).into();
+        assert_eq!(ends, ["1:9", "2:11", "3:7"]);
     }
 }

@@ -11,7 +11,16 @@ use crate::{Error, Result};
 pub mod host;
 #[cfg(feature = "kvm")]
 pub mod kvm;
+#[cfg(not(feature = "kvm"))]
+#[path = "kvm/absent.rs"]
+pub mod kvm;
+#[cfg(not(feature = "kvm"))]
+#[path = "kvm/absent.rs"]
+pub mod kvm;
 pub mod rates;
+
+/// Whether this build can reach libvirt. Without it `kvm` sources are understood, and refused with that reason.
+pub const KVM: bool = cfg!(feature = "kvm");
 
 /// A part of a source with its own checkpoint: a region of an account, a hypervisor connection, this host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

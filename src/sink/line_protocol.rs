@@ -48,7 +48,7 @@ pub fn encode(batch: &MetricBatch, into: &mut String) -> Encoded {
             Some(Role::Time) | None => {}
         }
     }
-    tags.sort_by(|a, b| a.name.cmp(&b.name));
+    tags.sort_by(|a, b| a.name.cmp(b.name));
 
     let mut encoded = Encoded::default();
     for (row, time) in batch.times().iter().enumerate() {

@@ -78,12 +78,18 @@ impl Collector for HostCollector {
 
     async fn collect(&self, _shard: &Shard, window: Window) -> Result<Collection> {
         let tables = Arc::clone(&self.tables);
-        // A file system that hangs must hold a spare thread, not one that carries the pipeline.
-        tokio::task::spawn_blocking(move || tables.lock().measure(window)).await.map_err(|error| {
+        // A file system that hangs must hold a spare thread, not one that carries the pipeline; and one such thread,
+        // not one more at each tick.
+        let reading = tokio::task::spawn_blocking(move || match tables.try_lock() {
+            Some(mut tables) => Ok(tables.measure(window)),
+            None => Err(Error::unavailable("measure", "the reading before this one still hangs")
+                .with_provider("host")),
+        });
+        reading.await.map_err(|error| {
             Error::unavailable("measure", "the reading thread failed")
                 .with_provider("host")
                 .with_source(error)
-        })
+        })?
     }
 }
 

@@ -1,0 +1,215 @@
+//! What a file of the right form may still get wrong: times that cannot be, tables that do not exist, SQL that cannot be
+//! parsed. Each part whose form is right is checked, whatever is wrong with the others.
+
+use std::collections::HashMap;
+use std::path::{Component, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::diagnostic::Diagnostic;
+use super::pipeline::{SinkConfig, SourceConfig, SourceKind};
+use super::report::{Path, Report, key_place, place, tick};
+use super::settings::Settings;
+use super::transforms::Transforms;
+use crate::model::{Size, Span};
+use crate::provider;
+use crate::yaml::{Key, Node, NodeKind};
+
+/// The longest time that makes sense anywhere; nanoseconds of it are far from the end of what can be counted.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// The shortest time between two collections.
+const SHORTEST_EVERY: Duration = Duration::from_millis(100);
+/// A source that is asked less often than this would look dead.
+const LONGEST_EVERY: Duration = Duration::from_secs(31 * 86_400);
+/// Less memory than this makes a store write tiny segments all the time.
+const SMALLEST_BUFFER: Size = Size(1 << 20);
+
+/// Adds to the report what is wrong with the meaning of the file.
+pub(super) fn check(root: &Node, report: &mut Report) {
+    let mut meaning = Meaning { report };
+    meaning.pipeline(root);
+}
+
+/// A part of the file with its place in it.
+pub(super) struct Part<'a> {
+    /// The key it stands under, if it does.
+    pub(super) key: Option<&'a Key>,
+    pub(super) node: &'a Node,
+    pub(super) path: Path,
+}
+
+impl Part<'_> {
+    /// A fault at the value of a key; where the key is left out, at the part itself.
+    pub(super) fn fault_at(&self, key: &str, message: impl Into<String>) -> (Path, Diagnostic) {
+        match (self.node.get(key), self.key) {
+            (Some(value), _) => (self.path.key(key), Diagnostic::new(place(value), message)),
+            (None, Some(own)) => (self.path.clone(), Diagnostic::new(key_place(own), message)),
+            (None, None) => (self.path.clone(), Diagnostic::new(place(self.node), message)),
+        }
+    }
+}
+
+struct Meaning<'a> {
+    report: &'a mut Report,
+}
+
+impl Meaning<'_> {
+    fn pipeline(&mut self, root: &Node) {
+        let top = Part { key: None, node: root, path: Path::default() };
+        let name = top.path.key("name");
+        if self.report.is_secret(&name) {
+            let (path, fault) =
+                top.fault_at("name", "the name is shown in logs and metrics, and a secret must not be");
+            self.report.add(&path, fault.help("write the name itself"));
+        }
+        if let Some(settings) = under(&top, "settings") {
+            self.settings(&settings);
+        }
+        for source in entries(&top, "sources") {
+            self.source(&source);
+        }
+        Transforms::new(self.report).check(items(&top, "transforms"));
+        let mut folders = HashMap::new();
+        for sink in entries(&top, "sinks") {
+            self.sink(&sink, &mut folders);
+        }
+    }
+
+    fn settings(&mut self, part: &Part<'_>) {
+        if let Some(Settings { jitter, drain, .. }) = typed(part, self.report) {
+            self.at_most(part, "jitter", jitter, LONGEST);
+            self.at_most(part, "drain", drain, LONGEST);
+        }
+    }
+
+    fn source(&mut self, part: &Part<'_>) {
+        let Some(SourceConfig { every, timeout, kind }) = typed::<SourceConfig>(part, self.report) else {
+            return;
+        };
+        if every.0 < SHORTEST_EVERY || every.0 > LONGEST_EVERY {
+            self.add(part, "every", "`every` must be from 100ms to 31 days");
+        } else if timeout.is_some_and(|timeout| timeout > every) {
+            let message =
+                "`timeout` is longer than `every`: a collection would still run when the next is due";
+            self.add(part, "timeout", message);
+        }
+        if let Some(timeout) = timeout {
+            self.positive(part, "timeout", timeout);
+        }
+        match kind {
+            SourceKind::Host(config) => {
+                for (key, list) in [
+                    ("ignore_mountpoints", &config.ignore_mountpoints),
+                    ("ignore_devices", &config.ignore_devices),
+                    ("ignore_interfaces", &config.ignore_interfaces),
+                ] {
+                    if list.iter().any(String::is_empty) {
+                        self.add(part, key, "an empty prefix would leave out everything");
+                    }
+                }
+            }
+            SourceKind::Kvm(config) => {
+                if !provider::KVM {
+                    let (path, fault) =
+                        part.fault_at("type", "this build of barograph cannot measure libvirt guests");
+                    self.report
+                        .add(&path, fault.help("build it with the feature `kvm`, or take the source out"));
+                }
+                if config.uri.is_empty() {
+                    self.add(part, "uri", "the connection URI is empty; write for example qemu:///system");
+                }
+                self.positive(part, "deadline", config.deadline);
+                self.positive(part, "relist", config.relist);
+                self.positive(part, "max_balloon_age", config.max_balloon_age);
+            }
+        }
+    }
+
+    fn sink(&mut self, part: &Part<'_>, folders: &mut HashMap<PathBuf, super::diagnostic::Place>) {
+        let Some(SinkConfig::Store(config)) = typed(part, self.report) else { return };
+        if config.path.as_os_str().is_empty() {
+            self.add(part, "path", "the path of the store is empty; write for example ./data");
+        }
+        if let Some(retention) = config.retention {
+            self.positive(part, "retention", retention);
+        }
+        self.positive(part, "flush", config.flush);
+        if config.buffer < SMALLEST_BUFFER {
+            self.add(
+                part,
+                "buffer",
+                format!("`buffer` must be {SMALLEST_BUFFER} or more; 128MiB serves well"),
+            );
+        }
+        let (path, mut fault) = part.fault_at("path", "two stores cannot share a folder");
+        let Some(here) = fault.place else { return };
+        let folder: PathBuf = config.path.components().filter(|part| *part != Component::CurDir).collect();
+        if let Some(first) = folders.insert(folder, here) {
+            fault.related.push((first, "used here first".into()));
+            self.report.add(&path, fault.help("give each store a `path` of its own"));
+        }
+    }
+
+    fn positive(&mut self, part: &Part<'_>, key: &str, span: Span) {
+        if span.0.is_zero() {
+            self.add(part, key, format!("{} must be longer than nothing", tick(key)));
+        }
+        self.at_most(part, key, span, LONGEST);
+    }
+
+    fn at_most(&mut self, part: &Part<'_>, key: &str, span: Span, most: Duration) {
+        if span.0 > most {
+            self.add(part, key, format!("{} must be at most {}", tick(key), Span(most)));
+        }
+    }
+
+    /// Adds a fault at the value of a key. A message may have what would be right behind a semicolon.
+    fn add(&mut self, part: &Part<'_>, key: &str, message: impl Into<String>) {
+        let message = message.into();
+        let (message, help) = message.split_once("; ").unwrap_or((&message, ""));
+        let (path, fault) = part.fault_at(key, message);
+        self.report.add(&path, if help.is_empty() { fault } else { fault.help(help) });
+    }
+}
+
+/// The typed value of a part, if nothing is wrong with its form.
+pub(super) fn typed<T: DeserializeOwned>(part: &Part<'_>, report: &mut Report) -> Option<T> {
+    if !report.is_clean(&part.path) {
+        return None;
+    }
+    match T::deserialize(part.node.to_json()) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            // The schema is made from the types and has been checked, so that this is rare.
+            let message = match report.is_secret(&part.path) {
+                true => format!("{} cannot be understood", part.path.name()),
+                false => format!("{}: {error}", part.path.name()),
+            };
+            report.add(&part.path, Diagnostic::new(part.key.map_or(place(part.node), key_place), message));
+            None
+        }
+    }
+}
+
+fn under<'a>(part: &Part<'a>, key: &str) -> Option<Part<'a>> {
+    let NodeKind::Mapping(entries) = &part.node.kind else { return None };
+    let (key, node) = entries.iter().find(|(other, _)| other.name == key)?;
+    Some(Part { key: Some(key), node, path: part.path.key(&key.name) })
+}
+
+fn entries<'a>(part: &Part<'a>, key: &str) -> Vec<Part<'a>> {
+    let Some(whole) = under(part, key) else { return Vec::new() };
+    let NodeKind::Mapping(entries) = &whole.node.kind else { return Vec::new() };
+    entries.iter().map(|(key, node)| Part { key: Some(key), node, path: whole.path.key(&key.name) }).collect()
+}
+
+fn items<'a>(part: &Part<'a>, key: &str) -> Vec<Part<'a>> {
+    let Some(whole) = under(part, key) else { return Vec::new() };
+    let NodeKind::Sequence(items) = &whole.node.kind else { return Vec::new() };
+    items
+        .iter()
+        .enumerate()
+        .map(|(index, node)| Part { key: None, node, path: whole.path.item(index) })
+        .collect()
+}

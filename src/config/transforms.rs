@@ -1,0 +1,186 @@
+//! Whether transforms can do what they are told: tables that exist, SQL that fits them. What earlier transforms add to
+//! the rows is known to later ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::diagnostic::Diagnostic;
+use super::meaning::{Part, typed};
+use super::pipeline::TransformConfig;
+use super::report::{Report, key_place, place, tick, ticks};
+use super::suggest::closest;
+use crate::model::Catalog;
+use crate::transform::{Downsample, Drop, Filter, Keep, Rename, Sql, Tag};
+use crate::yaml::{Node, NodeKind};
+use crate::{Error, Result};
+
+/// Checks transforms in their order.
+pub(super) struct Transforms<'a> {
+    report: &'a mut Report,
+    /// Tables that rows can be of.
+    tables: BTreeSet<String>,
+    /// Tables whose columns are not only the declared ones and the tags that were set: `sql` and `rename` changed them.
+    changed: BTreeSet<String>,
+    /// Tags set so far, and in which table, or in all.
+    tags: BTreeMap<String, Option<String>>,
+}
+
+impl<'a> Transforms<'a> {
+    /// Before the first transform.
+    pub(super) fn new(report: &'a mut Report) -> Self {
+        // The embedded tables are whole; a test of theirs says so.
+        let tables =
+            Catalog::builtin().map(|catalog| catalog.tables().map(|table| table.name().to_owned()).collect());
+        Self { report, tables: tables.unwrap_or_default(), changed: BTreeSet::new(), tags: BTreeMap::new() }
+    }
+
+    /// Adds to the report what is wrong with these transforms.
+    pub(super) fn check(mut self, parts: Vec<Part<'_>>) {
+        // A table that an earlier transform would have made is not missed if that transform has another fault.
+        let mut queries = Vec::new();
+        for part in &parts {
+            self.table(part);
+            if let Some(transform) = typed::<TransformConfig>(part, self.report) {
+                queries.extend(self.transform(part, &transform).map(|query| (part, query)));
+                self.note(&transform);
+            } else if let Some(NodeKind::Scalar { text, .. }) = part.node.get("into").map(|node| &node.kind) {
+                self.tables.insert(text.clone());
+                self.changed.insert(text.clone());
+            }
+        }
+        for (part, result) in run(queries) {
+            if let Err(error) = result {
+                self.refused(part, "query", &error);
+            }
+        }
+    }
+
+    fn table(&mut self, part: &Part<'_>) {
+        let (Some(node), path) = (part.node.get("table"), part.path.key("table")) else { return };
+        let NodeKind::Scalar { value: serde_json::Value::String(name), text } = &node.kind else { return };
+        if self.tables.contains(name) || !self.report.is_clean(&path) {
+            return;
+        }
+        let mut fault = Diagnostic::new(place(node), format!("there is no table {}", tick(text)));
+        let known = || self.tables.iter().map(String::as_str);
+        if let Some(meant) = closest(name, known()).filter(|_| !self.report.is_secret(&path)) {
+            fault = fault.help(format!("did you mean {}?", tick(meant)));
+        }
+        let help = format!("known are {}", ticks(known()));
+        self.report.add(&path, fault.help(help));
+    }
+
+    /// Builds the transform as a run would; gives a query that is still to be tried.
+    fn transform(&mut self, part: &Part<'_>, transform: &TransformConfig) -> Option<Query> {
+        let (key, built) = match transform {
+            TransformConfig::Tag(config) => ("set", Tag::new(config).map(drop)),
+            TransformConfig::Rename(config) => ("columns", Rename::new(config).map(drop)),
+            TransformConfig::Drop(config) => ("columns", Drop::new(config).map(drop)),
+            TransformConfig::Keep(config) => ("columns", Keep::new(config).map(drop)),
+            TransformConfig::Downsample(config) => ("every", Downsample::new(config).map(drop)),
+            TransformConfig::Filter(config) => {
+                let known = config.table.as_ref().is_some_and(|table| !self.changed.contains(table));
+                let tags = self.tags_of(config.table.as_deref());
+                let checked = Filter::new(config).and_then(|filter| {
+                    if known { filter.check(tags.iter().map(String::as_str)) } else { Ok(()) }
+                });
+                ("where", checked)
+            }
+            TransformConfig::Sql(config) => match Sql::new(config) {
+                Ok(_) if self.changed.contains(&config.table) => return None,
+                Ok(sql) => return Some(Query { sql, tags: self.tags_of(Some(&config.table)) }),
+                Err(error) => ("query", Err(error)),
+            },
+        };
+        if let Err(error) = built {
+            self.refused(part, key, &error);
+        }
+        None
+    }
+
+    /// Remembers what later transforms will find.
+    fn note(&mut self, transform: &TransformConfig) {
+        match transform {
+            TransformConfig::Tag(config) => {
+                for name in config.set.keys() {
+                    self.tags.insert(name.clone(), config.table.clone());
+                }
+            }
+            TransformConfig::Rename(config) => match &config.table {
+                Some(table) => drop(self.changed.insert(table.clone())),
+                None => self.changed.extend(self.tables.iter().cloned()),
+            },
+            TransformConfig::Sql(config) => {
+                let into = config.into.as_ref().unwrap_or(&config.table);
+                self.tables.insert(into.clone());
+                self.changed.insert(into.clone());
+            }
+            TransformConfig::Drop(_)
+            | TransformConfig::Keep(_)
+            | TransformConfig::Filter(_)
+            | TransformConfig::Downsample(_) => {}
+        }
+    }
+
+    fn tags_of(&self, table: Option<&str>) -> Vec<String> {
+        let set = self.tags.iter().filter(|(_, of)| of.is_none() || of.as_deref() == table);
+        set.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Adds what a transform says about its configuration, at the value that it speaks of.
+    fn refused(&mut self, part: &Part<'_>, key: &str, error: &Error) {
+        let reason = match self.report.is_secret(&part.path) {
+            true => "it cannot be used; why is not shown, as it would tell of a secret".to_owned(),
+            false => error.chain(),
+        };
+        let found = part.node.get(key).zip(error.resource()).and_then(|(node, word)| find(node, word));
+        let message = format!("{}: {reason}", part.path.key(key).name());
+        let (path, fault) = match found {
+            Some(place) => (part.path.key(key), Diagnostic::new(place, message)),
+            None => part.fault_at(key, message),
+        };
+        self.report.add(&path, fault);
+    }
+}
+
+/// The key or item of this name in a value.
+fn find(node: &Node, word: &str) -> Option<super::diagnostic::Place> {
+    match &node.kind {
+        NodeKind::Mapping(entries) => {
+            entries.iter().find(|(key, _)| key.name == word).map(|(key, _)| key_place(key))
+        }
+        NodeKind::Sequence(items) => items
+            .iter()
+            .find(|item| matches!(&item.kind, NodeKind::Scalar { text, .. } if text == word))
+            .map(place),
+        NodeKind::Scalar { .. } => None,
+    }
+}
+
+/// A query to be tried on no rows.
+struct Query {
+    sql: Sql,
+    tags: Vec<String>,
+}
+
+/// Tries queries; on a thread of its own, because a check may be called from inside a runtime and must not need one.
+fn run<T: Copy + Send>(queries: Vec<(T, Query)>) -> Vec<(T, Result<()>)> {
+    if queries.is_empty() {
+        return Vec::new();
+    }
+    let tried = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            let try_all = async {
+                let mut tried = Vec::new();
+                for (of, Query { sql, tags }) in queries {
+                    tried.push((of, sql.check(tags.iter().map(String::as_str)).await));
+                }
+                tried
+            };
+            Some(runtime.block_on(try_all))
+        });
+        thread.join().ok().flatten()
+    });
+    // Without threads there is no run either; the syntax has been checked.
+    tried.unwrap_or_default()
+}

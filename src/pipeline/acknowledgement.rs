@@ -1,0 +1,239 @@
+//! How far each (source, shard) has come: the acknowledgements that travel back move its mark.
+//!
+//! A mark moves to the end of a collection's window only when the rows of that window and of all windows before it
+//! are settled in every sink. If any were lost (a task died, a stop ran out of time), the next window starts at the
+//! mark again; rows that were delivered the first time replace themselves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::model::{Ack, Outcome};
+use crate::provider::{Shard, Window};
+
+/// Durable high-water marks by source, then shard, in nanoseconds since 1970 UTC.
+pub type Checkpoints = BTreeMap<String, BTreeMap<String, i64>>;
+
+/// The marks of one pipeline.
+#[derive(Debug, Default)]
+pub struct Marks {
+    shards: Mutex<BTreeMap<String, BTreeMap<String, Mark>>>,
+    pub(super) changed: Notify,
+}
+
+#[derive(Debug, Clone)]
+struct Mark {
+    /// Everything up to here is settled in every sink.
+    durable: i64,
+    /// Everything up to here was collected; the next window starts here.
+    collected: i64,
+    /// Windows whose rows are on their way, and settled ones that wait for those before them.
+    pending: Vec<Pending>,
+    next_id: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    id: u64,
+    start: i64,
+    end: i64,
+    settled: bool,
+}
+
+impl Marks {
+    /// Marks that go on where the last run ended.
+    pub fn resume(checkpoints: &Checkpoints) -> Arc<Self> {
+        let shards = checkpoints.iter().map(|(source, shards)| {
+            (source.clone(), shards.iter().map(|(shard, at)| (shard.clone(), Mark::at(*at))).collect())
+        });
+        Arc::new(Self { shards: Mutex::new(shards.collect()), changed: Notify::new() })
+    }
+
+    /// The window of a collection that ends at `end`. A shard never seen before starts one interval earlier.
+    pub(super) fn window(&self, source: &str, shard: &Shard, end: i64, every: i64) -> Window {
+        let before = end.saturating_sub(every);
+        let mut shards = self.shards.lock();
+        let marks = shards.entry(source.to_owned()).or_default();
+        let mark = marks.entry(shard.0.clone()).or_insert_with(|| Mark::at(before));
+        if mark.durable > end {
+            // The clock was set back. The mark follows, or rows collected from now on would never be backfilled.
+            tracing::warn!(
+                source,
+                shard = shard.0,
+                "the checkpoint lies in the future; it starts over from now"
+            );
+            *mark = Mark { next_id: mark.next_id, ..Mark::at(before) };
+        }
+        if mark.collected >= end {
+            mark.collected = before;
+        }
+        Window { start: mark.collected, end }
+    }
+
+    /// The window was collected: the acknowledgement that its rows carry.
+    pub(super) fn collected(self: &Arc<Self>, source: &str, shard: &Shard, window: Window) -> Ack {
+        let mut shards = self.shards.lock();
+        let marks = shards.entry(source.to_owned()).or_default();
+        let mark = marks.entry(shard.0.clone()).or_insert_with(|| Mark::at(window.start));
+        let id = mark.next_id;
+        mark.next_id += 1;
+        mark.collected = window.end;
+        mark.pending.push(Pending { id, start: window.start, end: window.end, settled: false });
+        drop(shards);
+        let (marks, source, shard) = (Arc::clone(self), source.to_owned(), shard.clone());
+        Ack::new(move |outcome| marks.finish(&source, &shard, id, outcome))
+    }
+
+    /// The durable mark of a shard, if it has one.
+    pub fn durable(&self, source: &str, shard: &Shard) -> Option<i64> {
+        self.shards.lock().get(source)?.get(&shard.0).map(|mark| mark.durable)
+    }
+
+    /// All durable marks.
+    pub fn checkpoints(&self) -> Checkpoints {
+        let shards = self.shards.lock();
+        let of = |marks: &BTreeMap<String, Mark>| {
+            marks.iter().map(|(shard, mark)| (shard.clone(), mark.durable)).collect()
+        };
+        shards.iter().map(|(source, marks)| (source.clone(), of(marks))).collect()
+    }
+
+    fn finish(&self, source: &str, shard: &Shard, id: u64, outcome: Outcome) {
+        let mut shards = self.shards.lock();
+        let Some(mark) = shards.get_mut(source).and_then(|marks| marks.get_mut(&shard.0)) else { return };
+        let before = mark.durable;
+        match outcome {
+            Outcome::Settled => mark.settle(id),
+            Outcome::Lost => mark.lose(id),
+        }
+        let moved = mark.durable != before;
+        drop(shards);
+        if moved {
+            self.changed.notify_one();
+        }
+    }
+}
+
+impl Mark {
+    fn at(time: i64) -> Self {
+        Self { durable: time, collected: time, pending: Vec::new(), next_id: 0 }
+    }
+
+    fn settle(&mut self, id: u64) {
+        if let Some(window) = self.pending.iter_mut().find(|window| window.id == id) {
+            window.settled = true;
+        }
+        // A window that reaches over the mark moves it: windows touch, and one that starts over covers the lost one.
+        while let Some(end) = self
+            .pending
+            .iter()
+            .filter(|window| window.settled && window.start <= self.durable && window.end > self.durable)
+            .map(|window| window.end)
+            .max()
+        {
+            self.durable = end;
+        }
+        self.pending.retain(|window| window.end > self.durable);
+        self.join();
+    }
+
+    fn lose(&mut self, id: u64) {
+        let known = self.pending.iter().any(|window| window.id == id);
+        self.pending.retain(|window| window.id != id);
+        if known {
+            self.collected = self.durable;
+        }
+    }
+
+    /// Settled windows that touch become one, so that empty collections behind a waiting one cost no memory.
+    fn join(&mut self) {
+        self.pending.dedup_by(|later, earlier| {
+            let touch = later.settled && earlier.settled && earlier.end == later.start;
+            if touch {
+                earlier.end = later.end;
+            }
+            touch
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard() -> Shard {
+        Shard("local".into())
+    }
+
+    fn collect(marks: &Arc<Marks>, end: i64) -> (Window, Ack) {
+        let window = marks.window("host", &shard(), end, 10);
+        (window, marks.collected("host", &shard(), window))
+    }
+
+    fn durable(marks: &Arc<Marks>) -> i64 {
+        marks.durable("host", &shard()).unwrap()
+    }
+
+    #[test]
+    fn the_mark_moves_in_order_whatever_the_order_of_acknowledgements() {
+        let marks = Marks::resume(&Checkpoints::new());
+        let (first, one) = collect(&marks, 100);
+        assert_eq!(first, Window { start: 90, end: 100 });
+        let (second, two) = collect(&marks, 110);
+        assert_eq!(second, Window { start: 100, end: 110 });
+        let (_, three) = collect(&marks, 120);
+        two.settle();
+        assert_eq!(durable(&marks), 90);
+        one.settle();
+        assert_eq!(durable(&marks), 110);
+        three.settle();
+        assert_eq!(durable(&marks), 120);
+        assert_eq!(marks.checkpoints()["host"]["local"], 120);
+    }
+
+    #[test]
+    fn a_lost_window_is_collected_again_and_the_mark_waits_for_it() {
+        let marks = Marks::resume(&Checkpoints::new());
+        let (_, one) = collect(&marks, 100);
+        let (_, two) = collect(&marks, 110);
+        drop(one);
+        two.settle();
+        assert_eq!(durable(&marks), 90);
+        let (again, three) = collect(&marks, 120);
+        assert_eq!(again, Window { start: 90, end: 120 });
+        three.settle();
+        assert_eq!(durable(&marks), 120);
+        assert!(marks.shards.lock()["host"]["local"].pending.is_empty());
+    }
+
+    #[test]
+    fn the_next_run_starts_at_the_checkpoint() {
+        let checkpoints = Checkpoints::from([("host".into(), [("local".into(), 50)].into())]);
+        let marks = Marks::resume(&checkpoints);
+        assert_eq!(collect(&marks, 100).0, Window { start: 50, end: 100 });
+    }
+
+    #[test]
+    fn a_checkpoint_in_the_future_starts_over() {
+        let checkpoints = Checkpoints::from([("host".into(), [("local".into(), 5_000)].into())]);
+        let marks = Marks::resume(&checkpoints);
+        let (window, ack) = collect(&marks, 100);
+        assert_eq!(window, Window { start: 90, end: 100 });
+        ack.settle();
+        assert_eq!(durable(&marks), 100);
+    }
+
+    #[test]
+    fn empty_windows_behind_a_waiting_one_take_no_memory() {
+        let marks = Marks::resume(&Checkpoints::new());
+        let (_, waiting) = collect(&marks, 100);
+        for tick in 11..1_000 {
+            collect(&marks, tick * 10).1.settle();
+        }
+        assert!(marks.shards.lock()["host"]["local"].pending.len() <= 3);
+        waiting.settle();
+        assert_eq!(durable(&marks), 9_990);
+    }
+}

@@ -1,0 +1,214 @@
+//! The middle of the pipeline: one task takes parcels from the channel, leads them through the transforms in order,
+//! and fans them out into the sinks' queues.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::account::Policy;
+use super::clock::Clock;
+use super::dead_letter::DeadLetters;
+use super::monitor::{SinkState, TransformNumbers};
+use super::queue::{Overflow, Queue};
+use crate::model::Parcel;
+use crate::transform::{Refused, Transform};
+use crate::{Error, ErrorKind};
+
+/// Transforms that keep rows are asked this often whether they give some up.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// A transform and what it did.
+pub(super) struct Step {
+    pub(super) numbers: Arc<Mutex<TransformNumbers>>,
+    pub(super) transform: Box<dyn Transform>,
+}
+
+/// The way into one sink.
+#[derive(Clone)]
+pub(super) struct Outlet {
+    pub(super) state: Arc<SinkState>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) overflow: Overflow,
+}
+
+/// The way that parcels take.
+#[derive(Default)]
+pub(super) struct Route {
+    pub(super) steps: Vec<Step>,
+    pub(super) outlets: Vec<Outlet>,
+}
+
+/// A new way, and whom to tell once the old one is empty and gone.
+pub(super) type Replace = (Route, oneshot::Sender<()>);
+
+/// The task.
+pub(super) struct Carrier {
+    pub(super) route: Route,
+    pub(super) parcels: mpsc::Receiver<Parcel>,
+    pub(super) replace: mpsc::Receiver<Replace>,
+    pub(super) dead: Arc<DeadLetters>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Cancelled when a stop has run out of time: nothing waits for room any more.
+    pub(super) give_up: CancellationToken,
+}
+
+impl Carrier {
+    /// Runs until all sources are gone, then empties the transforms and closes the queues. When time has run out the
+    /// rows still on the way stay in the accounts as queued.
+    pub(super) async fn run(mut self) {
+        let mut flush = tokio::time::interval(FLUSH);
+        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some((route, done)) = self.replace.recv() => {
+                    self.flush(i64::MAX).await;
+                    self.route = route;
+                    // Whoever asked may have stopped waiting.
+                    let _ = done.send(());
+                }
+                _ = flush.tick() => self.flush(self.clock.now()).await,
+                parcel = self.parcels.recv() => match parcel {
+                    Some(parcel) => self.carry(parcel).await,
+                    None => break,
+                },
+            }
+        }
+        self.flush(i64::MAX).await;
+        for outlet in &self.route.outlets {
+            outlet.queue.close();
+        }
+    }
+
+    async fn carry(&mut self, parcel: Parcel) {
+        let rows = count(&parcel);
+        for outlet in &self.route.outlets {
+            outlet.state.account.accept(rows);
+        }
+        self.lead(vec![parcel], 0).await;
+    }
+
+    /// Asks each transform for the rows it kept; what one gives passes the ones after it.
+    async fn flush(&mut self, now: i64) {
+        for index in 0..self.route.steps.len() {
+            let Some(step) = self.route.steps.get_mut(index) else { return };
+            let result = AssertUnwindSafe(step.transform.flush(now)).catch_unwind().await;
+            let given = match result {
+                Ok(Ok(given)) => given,
+                Ok(Err(refused)) => {
+                    // Kept rows were booked as dropped when the transform took them; they come back to be counted.
+                    let rows = count(&refused.parcel);
+                    self.route.outlets.iter().for_each(|outlet| outlet.state.account.accept(rows));
+                    self.refuse(index, refused).await;
+                    continue;
+                }
+                Err(_) => {
+                    tracing::error!(
+                        transform = step.numbers.lock().name,
+                        "the transform panicked at a flush"
+                    );
+                    continue;
+                }
+            };
+            if given.is_empty() {
+                continue;
+            }
+            let rows = given.iter().map(count).sum();
+            step.numbers.lock().rows_out += rows;
+            self.route.outlets.iter().for_each(|outlet| outlet.state.account.transform(0, rows));
+            self.lead(given, index + 1).await;
+        }
+    }
+
+    /// Leads parcels through the transforms from `first` on, and into the queues.
+    async fn lead(&mut self, mut parcels: Vec<Parcel>, first: usize) {
+        for index in first..self.route.steps.len() {
+            let mut next = Vec::with_capacity(parcels.len());
+            for parcel in parcels {
+                next.extend(self.step(index, parcel).await);
+            }
+            parcels = next;
+        }
+        for parcel in parcels {
+            self.fan_out(parcel).await;
+        }
+    }
+
+    async fn step(&mut self, index: usize, parcel: Parcel) -> Vec<Parcel> {
+        let Some(step) = self.route.steps.get_mut(index) else { return vec![parcel] };
+        let before = count(&parcel);
+        let batch = parcel.batch.clone();
+        step.numbers.lock().rows_in += before;
+        let result = AssertUnwindSafe(step.transform.apply(parcel)).catch_unwind().await;
+        match result {
+            Ok(Ok(given)) => {
+                let after = given.iter().map(count).sum();
+                step.numbers.lock().rows_out += after;
+                self.route.outlets.iter().for_each(|outlet| outlet.state.account.transform(before, after));
+                given
+            }
+            Ok(Err(refused)) => {
+                self.refuse(index, refused).await;
+                Vec::new()
+            }
+            Err(_) => {
+                // The shares went down with the transform, so the mark stays and the rows come again; these ones are
+                // over.
+                let error = Error::new(ErrorKind::Unsupported, "transform", "the transform panicked");
+                self.refuse(index, Refused { parcel: Parcel { batch, acks: Vec::new() }, error }).await;
+                Vec::new()
+            }
+        }
+    }
+
+    async fn refuse(&mut self, index: usize, refused: Refused) {
+        let Refused { parcel, error } = refused;
+        let rows = count(&parcel);
+        let name = self.route.steps.get(index).map(|step| {
+            let mut numbers = step.numbers.lock();
+            numbers.refused += rows;
+            numbers.name.clone()
+        });
+        self.dead.record(name.as_deref().unwrap_or("transform"), rows, &error, Some(&parcel.batch)).await;
+        for outlet in &self.route.outlets {
+            outlet.state.account.dead_letter(rows, error.kind().as_str());
+        }
+        parcel.settle();
+    }
+
+    async fn fan_out(&mut self, parcel: Parcel) {
+        if parcel.batch.rows() == 0 {
+            return parcel.settle();
+        }
+        for outlet in &self.route.outlets {
+            let rows = count(&parcel);
+            match outlet.overflow {
+                Overflow::Block => tokio::select! {
+                    result = outlet.queue.push(parcel.clone()) => if let Err(refused) = result {
+                        // Only a reload that removes the sink closes its queue while rows come.
+                        outlet.state.account.drop_rows(rows, Policy::Removed);
+                        refused.settle();
+                    },
+                    // The rows stay queued in the account; their share is dropped, so the mark stays.
+                    () = self.give_up.cancelled() => {}
+                },
+                Overflow::Drop => {
+                    if let Err(refused) = outlet.queue.try_push(parcel.clone()) {
+                        outlet.state.account.drop_rows(rows, Policy::Overflow);
+                        refused.settle();
+                    }
+                }
+            }
+        }
+        parcel.settle();
+    }
+}
+
+fn count(parcel: &Parcel) -> u64 {
+    u64::try_from(parcel.batch.rows()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,265 @@
+//! One task per source: finds its shards, collects each at every tick, and hands the rows to the pipeline.
+//!
+//! Every call of the collector runs in a task of its own with a deadline. One that fails, panics or hangs costs its
+//! own shard's tick and nothing else; a tick that comes while the shard is still busy is skipped and counted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::acknowledgement::Marks;
+use super::backoff::Backoff;
+use super::clock::{Clock, nanoseconds};
+use super::log_limit::LogLimit;
+use super::monitor::{SourcePhase, SourceState};
+use super::schedule::Schedule;
+use crate::model::{Ack, MetricBatch, Parcel};
+use crate::provider::{Collection, Collector, Shard};
+use crate::{Error, Result};
+
+/// Shards are looked for again this often.
+const REDISCOVER: Duration = Duration::from_secs(60);
+/// Looking for shards may take this long, or the collection's deadline if that is longer.
+const DISCOVERY_DEADLINE: Duration = Duration::from_secs(30);
+/// Waits between two tries while there is nothing to measure.
+const DISCOVERY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The collector may take this long to close.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// Larger batches travel in parts, so that the channel's bound in parcels is a bound in rows.
+const PARCEL_ROWS: usize = 8_192;
+
+/// Everything one source needs.
+pub(super) struct Source {
+    pub(super) state: Arc<SourceState>,
+    pub(super) collector: Arc<dyn Collector>,
+    /// Longest time for one collection.
+    pub(super) deadline: Duration,
+    /// Bound of the wait after a tick.
+    pub(super) jitter: Duration,
+    pub(super) channel: mpsc::Sender<Parcel>,
+    pub(super) marks: Arc<Marks>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) stop: CancellationToken,
+    pub(super) limit: LogLimit,
+}
+
+enum Done {
+    Discovered(Result<Vec<Shard>>),
+    Collected,
+    Stopped,
+}
+
+impl Source {
+    fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// Runs until `stop` is cancelled.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut schedule = self.schedule();
+        let mut backoff = Backoff::new(DISCOVERY_BACKOFF.0, DISCOVERY_BACKOFF.1);
+        let mut tasks: JoinSet<Done> = JoinSet::new();
+        // The shard that each running task collects; the task that looks for shards has none.
+        let mut busy: HashMap<Id, Option<Shard>> = HashMap::new();
+        let mut shards: Vec<Shard> = Vec::new();
+        let mut discover_at = Some(Instant::now());
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(joined) = tasks.join_next_with_id(), if !tasks.is_empty() => {
+                    let (id, done) = match joined {
+                        Ok((id, done)) => (id, Ok(done)),
+                        Err(error) => (error.id(), Err(error)),
+                    };
+                    let shard = busy.remove(&id).flatten();
+                    let found = match done {
+                        Ok(Done::Discovered(found)) => found,
+                        Ok(Done::Collected | Done::Stopped) => continue,
+                        Err(panic) => {
+                            let error = Error::unavailable("collect", "the collector panicked").with_source(panic);
+                            match shard {
+                                Some(shard) => {
+                                    self.failed(&shard, &error);
+                                    continue;
+                                }
+                                None => Err(error),
+                            }
+                        }
+                    };
+                    let waited = shards.is_empty();
+                    let wait = self.discovered(found, &mut shards, &mut backoff);
+                    if waited {
+                        // Ticks that passed while there was nothing to measure were not skipped.
+                        schedule = self.schedule();
+                    }
+                    discover_at = Some(Instant::now() + wait);
+                }
+                () = sleep_until(discover_at.unwrap_or_else(Instant::now)), if discover_at.is_some() => {
+                    discover_at = None;
+                    let handle = tasks.spawn(Arc::clone(&self).discover());
+                    busy.insert(handle.id(), None);
+                }
+                tick = schedule.tick(), if !shards.is_empty() => {
+                    self.ticked(tick);
+                    for shard in &shards {
+                        if busy.values().flatten().any(|at_work| at_work == shard) {
+                            self.state.update(|numbers| numbers.skipped += 1);
+                            continue;
+                        }
+                        let handle = tasks.spawn(Arc::clone(&self).collect(shard.clone(), tick.time));
+                        busy.insert(handle.id(), Some(shard.clone()));
+                    }
+                }
+            }
+        }
+        // Measuring ends at once; rows that are measured already still go into the channel, for as long as the stop
+        // allows this task to live.
+        while tasks.join_next().await.is_some() {}
+        if timeout(GOODBYE, self.collector.close()).await.is_err() {
+            tracing::warn!(source = self.name(), "the collector did not close in time");
+        }
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule::new(Arc::clone(&self.clock), self.state.every, self.jitter, self.name())
+    }
+
+    async fn discover(self: Arc<Self>) -> Done {
+        let limit = self.deadline.max(DISCOVERY_DEADLINE);
+        tokio::select! {
+            () = self.stop.cancelled() => Done::Stopped,
+            found = timeout(limit, self.collector.discover()) => Done::Discovered(found.unwrap_or_else(|_| {
+                Err(Error::unavailable("look for what there is to measure", format!("no answer within {limit:?}")))
+            })),
+        }
+    }
+
+    /// Takes in what was found; returns when to look again. An answer that there is nothing ends the shards; no
+    /// answer does not.
+    fn discovered(
+        &self,
+        found: Result<Vec<Shard>>,
+        shards: &mut Vec<Shard>,
+        backoff: &mut Backoff,
+    ) -> Duration {
+        if let Ok(found) = &found {
+            if !found.is_empty() && found != shards {
+                let names: Vec<_> = found.iter().map(|shard| shard.0.as_str()).collect();
+                tracing::info!(source = self.name(), shards = names.join(", "), "source collects");
+            }
+            shards.clone_from(found);
+            self.state.update(|numbers| numbers.shards.clone_from(found));
+        }
+        let reason = match found {
+            Ok(found) if found.is_empty() => Error::unavailable("collect", "there is nothing to measure yet"),
+            Ok(_) => {
+                backoff.reset();
+                self.limit.forget("discovery");
+                self.state.update(|numbers| numbers.phase = SourcePhase::Running);
+                return REDISCOVER;
+            }
+            Err(error) => error,
+        };
+        if let Some(left_out) = self.limit.pass("discovery") {
+            tracing::warn!(source = self.name(), reason = reason.chain(), left_out, "source waits");
+        }
+        if shards.is_empty() {
+            self.state.update(|numbers| numbers.phase = SourcePhase::Waiting(reason.to_string()));
+        }
+        backoff.after(&reason)
+    }
+
+    fn ticked(&self, tick: super::schedule::Tick) {
+        if let Some(jump) = tick.jump {
+            #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+            let seconds = jump as f64 / 1e9;
+            tracing::warn!(source = self.name(), seconds, "the clock was set or the machine slept");
+        }
+        self.state.update(|numbers| {
+            numbers.last_tick = Some(tick.time);
+            numbers.skipped += tick.skipped;
+            numbers.jumps += u64::from(tick.jump.is_some());
+        });
+    }
+
+    async fn collect(self: Arc<Self>, shard: Shard, time: i64) -> Done {
+        let window = self.marks.window(self.name(), &shard, time, nanoseconds(self.state.every));
+        let began = Instant::now();
+        let answer = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Done::Stopped,
+            answer = timeout(self.deadline, self.collector.collect(&shard, window)) => answer,
+        };
+        self.state.update(|numbers| numbers.last_duration = began.elapsed());
+        match answer {
+            Ok(Ok(collection)) => {
+                let ack = self.marks.collected(self.name(), &shard, window);
+                self.take(&shard, collection, ack).await;
+            }
+            Ok(Err(error)) => self.failed(&shard, &error),
+            Err(_) => {
+                let reason = format!("no answer within the deadline of {:?}", self.deadline);
+                self.failed(&shard, &Error::unavailable("collect", reason));
+            }
+        }
+        Done::Collected
+    }
+
+    async fn take(&self, shard: &Shard, collection: Collection, ack: Ack) {
+        self.state.update(|numbers| {
+            numbers.collections += 1;
+            numbers.faults += u64::try_from(collection.faults.len()).unwrap_or(u64::MAX);
+        });
+        self.limit.forget(&shard.0);
+        for fault in &collection.faults {
+            let key = format!("{}/{}/{:?}", shard.0, fault.operation(), fault.resource());
+            if let Some(left_out) = self.limit.pass(&key) {
+                let error = fault.chain();
+                tracing::warn!(
+                    source = self.name(),
+                    shard = shard.0,
+                    error,
+                    left_out,
+                    "a part was not collected"
+                );
+            }
+        }
+        for part in collection.batches.iter().flat_map(parts) {
+            // The closed channel means a stop that ran out of time: the share is dropped, the mark stays.
+            let Ok(place) = self.channel.reserve().await else { return };
+            let rows = u64::try_from(part.rows()).unwrap_or(u64::MAX);
+            self.state.update(|numbers| numbers.rows += rows);
+            place.send(Parcel::new(part, ack.clone()));
+        }
+        ack.settle();
+    }
+
+    fn failed(&self, shard: &Shard, error: &Error) {
+        self.state.update(|numbers| {
+            numbers.failures += 1;
+            numbers.last_error = Some(error.to_string());
+        });
+        if let Some(left_out) = self.limit.pass(&shard.0) {
+            tracing::warn!(
+                source = self.name(),
+                shard = shard.0,
+                error = error.chain(),
+                left_out,
+                "collection failed"
+            );
+        }
+    }
+}
+
+/// A batch in parts of at most [`PARCEL_ROWS`], without copying.
+fn parts(batch: &MetricBatch) -> impl Iterator<Item = MetricBatch> + '_ {
+    (0..batch.rows())
+        .step_by(PARCEL_ROWS)
+        .map(|start| batch.slice(start, PARCEL_ROWS.min(batch.rows() - start)))
+}

@@ -1,0 +1,190 @@
+//! From a checked configuration to the parts of a pipeline, not yet started. The only file of this room that knows
+//! concrete kinds of sources, transforms and sinks.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::deliver::OpenSink;
+use super::queue::Overflow;
+use crate::config::{Pipeline, Settings, SinkConfig, SourceConfig, SourceKind, TransformConfig};
+use crate::provider::{Collector, host, kvm};
+use crate::sink::{Sink, stdout, store};
+use crate::telemetry::Telemetry;
+use crate::transform::Transform;
+use crate::{Error, Result, transform};
+
+/// Where checkpoints and dead letters lie if there is no store.
+const DATA: &str = "./data";
+
+/// What is to run.
+pub struct Plan {
+    /// The pipeline's name.
+    pub name: String,
+    /// Folder of the checkpoints and dead letters.
+    pub data: PathBuf,
+    /// How long a stop may take to bring the rows on their way to the sinks.
+    pub drain: Duration,
+    /// In file order.
+    pub sources: Vec<SourcePlan>,
+    /// In file order, which is the order that rows pass them.
+    pub transforms: Vec<TransformPlan>,
+    /// In file order.
+    pub sinks: Vec<SinkPlan>,
+}
+
+/// A source to be built.
+pub struct SourcePlan {
+    /// Name in the pipeline file.
+    pub name: String,
+    /// Its interval.
+    pub every: Duration,
+    /// Longest time for one collection.
+    pub deadline: Duration,
+    /// Bound of the wait after a tick.
+    pub jitter: Duration,
+    /// The running source of this name has the same configuration and may go on.
+    pub unchanged: bool,
+    /// Makes the collector.
+    pub build: BuildSource,
+}
+
+/// Makes a collector; connects nowhere yet.
+pub type BuildSource = Box<dyn Fn() -> Result<Arc<dyn Collector>> + Send + Sync>;
+
+/// A transform, ready to use.
+pub struct TransformPlan {
+    /// The kind, as in the pipeline file.
+    pub kind: &'static str,
+    /// The transform.
+    pub transform: Box<dyn Transform>,
+}
+
+/// A sink to be opened.
+#[derive(Clone)]
+pub struct SinkPlan {
+    /// Name in the pipeline file.
+    pub name: String,
+    /// The running sink of this name has the same configuration and may stay open.
+    pub unchanged: bool,
+    /// Rows that may wait for it.
+    pub queue_rows: usize,
+    /// Rows written together at most, if they come in smaller parcels.
+    pub batch_rows: usize,
+    /// What happens when its queue is full.
+    pub overflow: Overflow,
+    /// Opens it.
+    pub open: OpenSink,
+}
+
+impl Plan {
+    /// The plan of a checked configuration. Transforms are built, so that a bad expression is found now; nothing is
+    /// opened or connected to yet. `previous` is what runs now, so that what stayed the same is marked; `data` moves
+    /// the store, the checkpoints and the dead letters to another folder.
+    ///
+    /// # Errors
+    /// If a transform cannot be built, or `data` is given and there is more than one store.
+    pub fn new(
+        config: &Pipeline,
+        previous: Option<&Pipeline>,
+        data: Option<&Path>,
+        telemetry: &Telemetry,
+    ) -> Result<Self> {
+        let stores = config.sinks.iter().filter(|(_, sink)| matches!(sink, SinkConfig::Store(_))).count();
+        if let Some(folder) = data.filter(|_| stores > 1) {
+            let reason = "the pipeline has more than one store, and they cannot share a folder; set their paths in \
+                          the pipeline file";
+            return Err(
+                Error::invalid("use as data folder", reason).with_resource(folder.display().to_string())
+            );
+        }
+        let mut sources = Vec::new();
+        for (name, source) in &config.sources {
+            let running =
+                previous.and_then(|p| p.sources.iter().find(|(other, _)| other.as_str() == name.as_str()));
+            sources.push(source_plan(
+                name,
+                source,
+                &config.settings,
+                running.is_some_and(|(_, running)| *running == *source),
+            ));
+        }
+        let (mut sinks, mut folder) = (Vec::new(), data.map(Path::to_owned));
+        for (name, sink) in &config.sinks {
+            let running =
+                previous.and_then(|p| p.sinks.iter().find(|(other, _)| other.as_str() == name.as_str()));
+            let unchanged = running.is_some_and(|(_, running)| *running == *sink);
+            let mut sink = sink.clone();
+            if let SinkConfig::Store(store) = &mut sink {
+                if let Some(data) = data {
+                    store.path = data.to_owned();
+                }
+                folder.get_or_insert_with(|| store.path.clone());
+            }
+            let open = open_sink(name, sink, telemetry);
+            sinks.push(SinkPlan {
+                name: name.clone(),
+                unchanged,
+                queue_rows: config.settings.queue_rows,
+                batch_rows: config.settings.batch_rows,
+                overflow: Overflow::Block,
+                open,
+            });
+        }
+        Ok(Self {
+            name: config.name.clone(),
+            data: folder.unwrap_or_else(|| PathBuf::from(DATA)),
+            drain: config.settings.drain.0,
+            sources,
+            transforms: config.transforms.iter().map(transform_plan).collect::<Result<_>>()?,
+            sinks,
+        })
+    }
+}
+
+fn source_plan(name: &str, source: &SourceConfig, settings: &Settings, unchanged: bool) -> SourcePlan {
+    let kind = source.kind.clone();
+    SourcePlan {
+        name: name.to_owned(),
+        every: source.every.0,
+        deadline: source.deadline().0,
+        jitter: settings.jitter.0,
+        unchanged,
+        build: Box::new(move || {
+            Ok(match &kind {
+                SourceKind::Host(config) => Arc::new(host::HostCollector::new(config)?),
+                SourceKind::Kvm(config) => Arc::new(kvm::KvmCollector::new(config)?),
+            })
+        }),
+    }
+}
+
+fn transform_plan(config: &TransformConfig) -> Result<TransformPlan> {
+    let (kind, transform): (_, Box<dyn Transform>) = match config {
+        TransformConfig::Tag(config) => ("tag", Box::new(transform::tag::Tag::new(config)?)),
+        TransformConfig::Rename(config) => ("rename", Box::new(transform::rename::Rename::new(config)?)),
+        TransformConfig::Drop(config) => ("drop", Box::new(transform::drop::Drop::new(config)?)),
+        TransformConfig::Keep(config) => ("keep", Box::new(transform::keep::Keep::new(config)?)),
+        TransformConfig::Filter(config) => ("filter", Box::new(transform::filter::Filter::new(config)?)),
+        TransformConfig::Sql(config) => ("sql", Box::new(transform::sql::Sql::new(config)?)),
+        TransformConfig::Downsample(config) => {
+            ("downsample", Box::new(transform::downsample::Downsample::new(config)?))
+        }
+    };
+    Ok(TransformPlan { kind, transform })
+}
+
+fn open_sink(name: &str, config: SinkConfig, telemetry: &Telemetry) -> OpenSink {
+    let (name, telemetry) = (name.to_owned(), telemetry.clone());
+    Arc::new(move || {
+        let (name, config, telemetry) = (name.clone(), config.clone(), telemetry.clone());
+        Box::pin(async move {
+            Ok(match config {
+                SinkConfig::Store(config) => {
+                    Box::new(store::StoreSink::open(&name, &config, &telemetry).await?) as Box<dyn Sink>
+                }
+                SinkConfig::Stdout(config) => Box::new(stdout::StdoutSink::new(&config)),
+            })
+        })
+    })
+}

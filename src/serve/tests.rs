@@ -1,0 +1,79 @@
+//! The server over real sockets on ports the system chooses.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::telemetry::{ComponentLabel, Telemetry};
+
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Result<()>>,
+}
+
+async fn serve(address: &str, token: Option<&str>) -> Running {
+    let telemetry = Telemetry::default();
+    telemetry.counters("barograph_test", "A counter").get_or_create(&ComponentLabel::new("x")).inc();
+    let token = token.map(Secret::new);
+    let server = Server::bind(address.parse().unwrap(), token, Metrics::new(&telemetry)).await.unwrap();
+    let (address, stop) = (server.address(), CancellationToken::new());
+    Running { address, stop: stop.clone(), task: tokio::spawn(server.run(stop)) }
+}
+
+impl Running {
+    async fn get(&self, path: &str, header: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.address.port())).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn probes_and_metrics_answer_before_the_pipeline_has_started() {
+    let server = serve("127.0.0.1:0", None).await;
+    assert!(server.get("/healthz", "").await.unwrap().starts_with("HTTP/1.1 200"));
+    let ready = server.get("/readyz", "").await.unwrap();
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("starting"), "{ready}");
+    let metrics = server.get("/metrics", "").await.unwrap();
+    assert!(metrics.contains("barograph_test_total{component=\"x\"} 1"), "{metrics}");
+    assert!(server.get("/secret", "").await.unwrap().starts_with("HTTP/1.1 404"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_taken_port_is_an_error_that_names_the_way_out() {
+    let server = serve("127.0.0.1:0", None).await;
+    let metrics = Metrics::new(&Telemetry::default());
+    let error = Server::bind(server.address, None, metrics).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains("--listen"), "{error}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_demands_a_token() {
+    let metrics = Metrics::new(&Telemetry::default());
+    let error = Server::bind("0.0.0.0:0".parse().unwrap(), None, metrics).await.err().unwrap();
+    assert!(error.to_string().contains("BAROGRAPH_TOKEN"), "{error}");
+
+    let server = serve("0.0.0.0:0", Some("s3cret")).await;
+    for header in ["", "Authorization: Bearer wrong\r\n", "Authorization: s3cret\r\n"] {
+        assert!(server.get("/metrics", header).await.unwrap().starts_with("HTTP/1.1 401"), "{header}");
+    }
+    let answer = server.get("/metrics", "Authorization: Bearer s3cret\r\n").await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let ready = server.get("/readyz", "").await.unwrap();
+    assert!(ready.starts_with("HTTP/1.1 503") && !ready.contains("sources"), "{ready}");
+    server.stop().await;
+}
