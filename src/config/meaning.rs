@@ -63,7 +63,7 @@ impl Meaning<'_> {
                 top.fault_at("name", "the name is shown in logs and metrics, and a secret must not be");
             self.report.add(&path, fault.help("write the name itself"));
         }
-        for settings in under(&top, "settings") {
+        if let Some(settings) = under(&top, "settings") {
             self.settings(&settings);
         }
         for source in entries(&top, "sources") {
