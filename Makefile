@@ -8,6 +8,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/barograph/targ
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 CARGO := cargo --locked
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/barograph/tools
 PIPELINE ?= pipelines/local.yaml
 DATA ?= ./data
 # Machine-readable API descriptions and corpora that are not part of the project.
@@ -30,9 +31,9 @@ test: ## Runs every test, with real daemons where a test needs one (COVERAGE=1: 
 	scripts/setup build rigs $(if $(COVERAGE),coverage)
 	scripts/$(if $(COVERAGE),coverage,test)
 
-bench: ## Runs the benchmarks with optimisation (BENCH=name for one)
-	scripts/setup build
-	$(CARGO) bench $(if $(BENCH),--bench $(BENCH))
+bench: ## Runs the benchmarks with optimisation (BENCH=name for one: ingest, scale)
+	scripts/setup build bench
+	SCALE_PYTHON="$${SCALE_PYTHON:-$(TOOLS)/bin/python3}" $(CARGO) bench $(if $(BENCH),--bench $(BENCH),--benches)
 
 lint: ## Formatting, clippy and rustdoc, warnings denied
 	scripts/setup build

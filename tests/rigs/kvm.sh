@@ -28,8 +28,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 state() {
     S=${1:-${BAROGRAPH_KVM_RIG:-/tmp/barograph-kvm}}
-    mkdir -p "$S"
-    S=$(cd "$S" && pwd -P)
+    S=$(realpath -m "$S")
     SOCKET=$S/run/libvirt-sock
     # A socket's path has room for 107 characters.
     [ ${#SOCKET} -le 100 ] || die "the path $S is too long for a socket; choose a shorter one"
@@ -66,14 +65,14 @@ install() {
     have apt-get || die "no apt-get here; install what corresponds to these Debian packages: $need"
     [ "$(id -u)" = 0 ] || die "missing packages; as root: apt-get install --no-install-recommends $need"
     # An image that carries a newer qemu-utils than its release cannot take the release's qemu-system-x86 beside it:
-    # bring qemu-utils back to the release in the same breath.
+    # if that fails, bring qemu-utils back to the release in the same breath.
     back=""
     release=$(. /etc/os-release; echo "${VERSION_CODENAME:-}")
     case $need in
     *qemu-system*)
         if have qemu-img && [ -n "$release" ]; then back="qemu-utils/$release"; fi ;;
     esac
-    log "installing $need$back"
+    log "installing $need"
     # Package scripts must not start a libvirt of the system.
     guard=""
     if [ ! -e /usr/sbin/policy-rc.d ]; then
@@ -86,8 +85,8 @@ install() {
     export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086
     { apt-get -qq update && {
-        apt-get -qq install -y --no-install-recommends --allow-downgrades $need $back ||
-        apt-get -qq install -y --no-install-recommends $need
+        apt-get -qq install -y --no-install-recommends $need ||
+        { [ -n "$back" ] && apt-get -qq install -y --no-install-recommends --allow-downgrades $need $back; }
     }; } > "$out" 2>&1 || code=$?
     [ -z "$guard" ] || rm -f /usr/sbin/policy-rc.d
     [ $code = 0 ] || { tail -n 20 "$out" >&2; rm -f "$out"; die "apt-get failed"; }
@@ -108,7 +107,8 @@ answers() { timeout 5 virsh -q -c "$URI" uri >/dev/null 2>&1; }
 
 hold() {
     holder && return 0
-    rm -f "$S/holder.pid"
+    [ ! -e "$S" ] || [ -e "$S/held" ] || [ -z "$(ls -A "$S")" ] || die "$S holds something else"
+    rm -f "$S/holder.pid" "$S/held"
     mkdir -p "$S/run" "$S/lib" "$S/cache" "$S/log" "$S/etc" "$S/pool"
     cat > "$S/etc/libvirtd.conf" <<'CONF'
 auth_unix_ro = "none"
@@ -330,6 +330,7 @@ up() {
 }
 
 down() {
+    [ -e "$S/held" ] || { log "no rig at $S"; return 0; }
     if holder; then
         # Ending the first process of the namespace ends everything in it, frozen guests too.
         kill -9 "$HOLDER"

@@ -231,12 +231,6 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_hypervisor_is_the_users_mistake() {
-        let error = session("nosuch:///system").with("list", Connection::list).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.chain());
-    }
-
-    #[test]
     fn a_call_that_takes_too_long_or_panics_costs_only_itself() {
         let worker = Worker::start(&"test:///default".into(), false).unwrap();
         let slow = worker.call(|_| {

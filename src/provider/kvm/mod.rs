@@ -17,6 +17,7 @@ mod sys;
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -46,17 +47,24 @@ enum Request {
 /// Requests that may wait for the polling thread: one collection and one discovery never overlap with themselves.
 const QUEUE: usize = 2;
 
+/// A healthy guest takes some 10 ms; below this a deadline finds only stuck ones.
+const MIN_DEADLINE: Duration = Duration::from_millis(100);
+
 impl KvmCollector {
     /// A collector for the connection that `config` names; nothing is connected yet.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for a URI that cannot be one, [`crate::ErrorKind::Unavailable`] if the system
+    /// [`crate::ErrorKind::Invalid`] for a URI that cannot be one or a deadline that none can keep, [`crate::ErrorKind::Unavailable`] if the system
     /// gives no threads.
     pub fn new(config: &Config) -> Result<Self> {
         if config.uri.is_empty() || config.uri.contains('\0') {
             return Err(
                 Error::invalid("connect", "the URI is empty or holds a NUL byte").with_provider("kvm")
             );
+        }
+        if config.deadline.0 < MIN_DEADLINE {
+            let reason = format!("the deadline is {}; write at least 100ms", config.deadline);
+            return Err(Error::invalid("connect", reason).with_provider("kvm"));
         }
         Mapping::builtin()?;
         let mut poller = Poller::new(config)?;

@@ -100,9 +100,8 @@ impl Poller {
         let due = self.inventory.is_due(self.config.relist.0);
         let fast = self.ask(due, until)?;
         // Between the list and the statistics a guest may have come or gone.
-        let mut probe = fast.list.is_none() && self.inventory.disagrees(&fast.records);
-        probe |= fast.generation != self.generation && fast.list.is_none();
-        if !probe {
+        let outdated = fast.generation != self.generation || self.inventory.disagrees(&fast.records);
+        if fast.list.is_some() || !outdated {
             return Ok(fast);
         }
         let again = self.ask(true, until)?;
@@ -129,10 +128,13 @@ impl Poller {
         // The healthy daemon answers this in milliseconds; a sick one must not add much to the deadline.
         let until = Instant::now() + self.slow.patience();
         let mut outside = outside_of(&fast.records);
-        match self.ask(false, until) {
+        let call = self.fast.call(|session| {
+            session.with("look for stuck guests", |connection| connection.statistics(FAST, true))
+        });
+        match call.wait(until).unwrap_or_else(|| Err(self.silent("look for stuck guests"))) {
             // Processor times stay those of the first look: they belong to its moment.
             Ok(again) => {
-                for record in again.records {
+                for record in again {
                     if let (Some(old), Some(new)) = (outside.get_mut(&record.guest.uuid), record.outside) {
                         old.busy_ms = new.busy_ms;
                     }
@@ -182,10 +184,10 @@ impl Poller {
                     outside,
                     now,
                 };
+                guest.rates.sweep(elapsed(fast.at).saturating_sub(FORGET_AFTER));
                 if let Err(error) = rows.guest(&identity, &mut guest.rates, measured) {
                     faults.push(error.with_provider("kvm"));
                 }
-                guest.rates.sweep(elapsed(fast.at).saturating_sub(FORGET_AFTER));
             }
             if let Some(busy) = busy {
                 faults.push(stuck(&guest.name, busy));

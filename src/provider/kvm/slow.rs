@@ -81,11 +81,10 @@ impl Pool {
         loop {
             let patience = self.patience();
             if let Some(answer) = flight.call.wait(until.min(flight.since + patience)) {
-                let took = flight.since.elapsed();
                 self.keep(flight.worker);
                 let (records, at) = answer?;
                 if !parked {
-                    self.usual = (self.usual * 3 + took) / 4;
+                    self.learn(at.saturating_duration_since(flight.since));
                 }
                 return Ok(SlowReading { records, at, parked });
             }
@@ -112,15 +111,27 @@ impl Pool {
         (self.deadline / 4).max(self.usual * 3).max(MIN_PATIENCE).min(self.deadline)
     }
 
-    /// Takes back the workers whose calls came back at last; what they brought is too old.
+    /// Takes back the workers whose calls came back at last. What they brought is too old, but how long they took
+    /// says whether the guests are many rather than stuck.
     fn reclaim(&mut self) {
         let now = Instant::now();
         for flight in std::mem::take(&mut self.parked) {
-            if flight.call.wait(now).is_some() {
-                self.keep(flight.worker);
-            } else {
-                self.parked.push(flight);
+            match flight.call.wait(now) {
+                None => self.parked.push(flight),
+                Some(answer) => {
+                    if let Ok((_, at)) = answer {
+                        self.learn(at.saturating_duration_since(flight.since));
+                    }
+                    self.keep(flight.worker);
+                }
             }
+        }
+    }
+
+    /// Moves the usual duration a quarter of the way towards `took`; a call that a stuck guest held says nothing.
+    fn learn(&mut self, took: Duration) {
+        if took < self.deadline {
+            self.usual = (self.usual * 3 + took) / 4;
         }
     }
 
@@ -170,6 +181,22 @@ mod tests {
         let flight = pool.begin().unwrap();
         assert_eq!(pool.parked.len(), 0, "the call that hung came back");
         assert!(!pool.finish(flight, soon()).unwrap().parked);
+    }
+
+    #[test]
+    fn patience_grows_with_the_number_of_guests_and_not_with_a_stuck_one() {
+        let uri: Arc<str> = "test:///default".into();
+        let mut pool = Pool::new(&uri, Duration::from_millis(800));
+        for _ in 0..8 {
+            let flight = hanging(Worker::start(&uri, false).unwrap(), Duration::from_millis(250));
+            pool.park(flight);
+            std::thread::sleep(Duration::from_millis(270));
+            pool.reclaim();
+        }
+        assert!(pool.patience() > Duration::from_millis(500), "{:?}", pool.patience());
+        let before = pool.patience();
+        pool.learn(Duration::from_secs(40));
+        assert_eq!(pool.patience(), before);
     }
 
     #[test]

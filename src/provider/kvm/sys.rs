@@ -19,6 +19,11 @@ use virt::error::Error as Libvirt;
 
 use super::params::{Param, Params};
 
+// `virt-sys` asks pkg-config for the library, and passes over its absence at build time in silence; this names the
+// library whatever was installed when that build script ran.
+#[link(name = "virt")]
+unsafe extern "C" {}
+
 /// The statistics that libvirt answers from its own memory, whatever state the guest's monitor is in.
 pub(super) const FAST: u32 = virt_sys::VIR_DOMAIN_STATS_STATE | virt_sys::VIR_DOMAIN_STATS_INTERFACE;
 

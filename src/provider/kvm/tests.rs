@@ -54,7 +54,9 @@ async fn a_missing_socket_is_unavailable_so_that_the_source_waits() {
 }
 
 #[tokio::test]
-async fn an_impossible_uri_is_refused_at_once() {
+async fn an_impossible_uri_or_deadline_is_refused_at_once() {
+    let hasty = Config { deadline: crate::model::Span::seconds(0), ..Config::default() };
+    assert!(KvmCollector::new(&hasty).unwrap_err().to_string().contains("at least 100ms"));
     for uri in ["", "qemu:///sys\0tem"] {
         let error = KvmCollector::new(&Config { uri: uri.into(), ..Config::default() }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
