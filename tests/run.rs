@@ -210,8 +210,18 @@ fn a_bad_file_is_refused_at_a_reload_and_a_good_one_takes_over_without_closing_t
         let kept = balanced(&text, "store") > before;
         Some(()).filter(|()| kept && balanced(&text, "lines") > 0.0)
     });
+
+    // A store that changed is closed, which lets its folder go, and opened again; the other sink is gone.
+    std::fs::write(&file, STORE.replace("./data", "./data, retention: 30d")).unwrap();
+    run.signal("HUP");
+    run.until("second reload", |run| Some(()).filter(|()| run.log().matches("\"reloaded\"").count() == 2));
+    let before = balanced(&get(address, "/metrics"), "store");
+    run.until("rows in the changed store", |_| {
+        Some(()).filter(|()| balanced(&get(address, "/metrics"), "store") > before)
+    });
     let text = get(address, "/metrics");
-    assert!((metric(&text, "barograph_pipeline_reloads_total", "local") - 1.0).abs() < 0.5, "{text}");
+    assert!(!text.contains("component=\"lines\""), "{text}");
+    assert!((metric(&text, "barograph_pipeline_reloads_total", "local") - 2.0).abs() < 0.5, "{text}");
     assert!((metric(&text, "barograph_pipeline_reloads_refused_total", "local") - 1.0).abs() < 0.5, "{text}");
     run.signal("TERM");
     assert_eq!(run.code(), 0, "{}", run.log());

@@ -19,6 +19,8 @@ use parquet::file::properties::WriterProperties;
 
 use crate::{Error, Result};
 
+pub(super) use super::runtime;
+
 /// Rows that a table for people shows; what is left out is said on standard error.
 const TABLE_ROWS: usize = 10_000;
 
@@ -42,14 +44,6 @@ pub(super) enum Format {
 pub(super) struct Target {
     format: Format,
     file: Option<PathBuf>,
-}
-
-/// A tokio runtime with all cores.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::unavailable("start the runtime", "no threads to be had").with_source(error))
 }
 
 impl Target {

@@ -39,6 +39,8 @@ pub(super) struct Source {
     pub(super) collector: Arc<dyn Collector>,
     /// Longest time for one collection.
     pub(super) deadline: Duration,
+    /// The most that it waits after a tick.
+    pub(super) jitter: Duration,
     pub(super) channel: mpsc::Sender<Parcel>,
     pub(super) marks: Arc<Marks>,
     pub(super) clock: Arc<dyn Clock>,
@@ -125,7 +127,7 @@ impl Source {
     }
 
     fn schedule(&self) -> Schedule {
-        Schedule::new(Arc::clone(&self.clock), self.state.every, self.name())
+        Schedule::new(Arc::clone(&self.clock), self.state.every, self.jitter, self.name())
     }
 
     async fn discover(self: Arc<Self>) -> Done {

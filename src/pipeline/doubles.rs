@@ -279,6 +279,7 @@ pub(super) fn source(name: &str, every: u64, source: &Arc<TestSource>) -> Source
         name: name.into(),
         every: Duration::from_secs(every),
         deadline: Duration::from_secs(every),
+        jitter: Duration::from_secs(5),
         unchanged: false,
         build: Box::new(move || Ok(Arc::<TestSource>::clone(&source))),
     }

@@ -14,12 +14,6 @@ use crate::telemetry::Telemetry;
 use crate::transform::Transform;
 use crate::{Error, Result, transform};
 
-/// Rows that may wait for a sink in memory.
-const QUEUE_ROWS: usize = 65_536;
-/// Rows that go into one write, if they come in smaller parcels.
-const BATCH_ROWS: usize = 16_384;
-/// How long a stop may take to bring the rows on their way to the sinks.
-const DRAIN: Duration = Duration::from_secs(30);
 /// Where checkpoints and dead letters lie if there is no store.
 const DATA: &str = "./data";
 
@@ -47,6 +41,8 @@ pub struct SourcePlan {
     pub every: Duration,
     /// Longest time for one collection.
     pub deadline: Duration,
+    /// The most that it waits after a tick.
+    pub jitter: Duration,
     /// The running source of this name has the same configuration and may go on.
     pub unchanged: bool,
     /// Makes the collector.
@@ -102,17 +98,19 @@ impl Plan {
                 Error::invalid("use as data folder", reason).with_resource(folder.display().to_string())
             );
         }
+        let same_settings = previous.is_some_and(|previous| previous.settings == config.settings);
         let mut sources = Vec::new();
         for (name, source) in &config.sources {
             let running =
                 previous.and_then(|p| p.sources.iter().find(|(other, _)| other.as_str() == name.as_str()));
-            sources.push(source_plan(name, source, running.is_some_and(|(_, running)| *running == *source)));
+            let unchanged = same_settings && running.is_some_and(|(_, running)| *running == *source);
+            sources.push(source_plan(name, source, config.settings.jitter.0, unchanged));
         }
         let (mut sinks, mut folder) = (Vec::new(), data.map(Path::to_owned));
         for (name, sink) in &config.sinks {
             let running =
                 previous.and_then(|p| p.sinks.iter().find(|(other, _)| other.as_str() == name.as_str()));
-            let unchanged = running.is_some_and(|(_, running)| *running == *sink);
+            let unchanged = same_settings && running.is_some_and(|(_, running)| *running == *sink);
             let mut sink = sink.clone();
             if let SinkConfig::Store(store) = &mut sink {
                 if let Some(data) = data {
@@ -124,8 +122,8 @@ impl Plan {
             sinks.push(SinkPlan {
                 name: name.clone(),
                 unchanged,
-                queue_rows: QUEUE_ROWS,
-                batch_rows: BATCH_ROWS,
+                queue_rows: config.settings.queue_rows,
+                batch_rows: config.settings.batch_rows,
                 overflow: Overflow::Block,
                 open,
             });
@@ -133,7 +131,7 @@ impl Plan {
         Ok(Self {
             name: config.name.clone(),
             data: folder.unwrap_or_else(|| PathBuf::from(DATA)),
-            drain: DRAIN,
+            drain: config.settings.drain.0,
             sources,
             transforms: config.transforms.iter().map(transform_plan).collect::<Result<_>>()?,
             sinks,
@@ -141,12 +139,13 @@ impl Plan {
     }
 }
 
-fn source_plan(name: &str, source: &SourceConfig, unchanged: bool) -> SourcePlan {
+fn source_plan(name: &str, source: &SourceConfig, jitter: Duration, unchanged: bool) -> SourcePlan {
     let kind = source.kind.clone();
     SourcePlan {
         name: name.to_owned(),
         every: source.every.0,
-        deadline: source.every.0,
+        deadline: source.deadline().0,
+        jitter,
         unchanged,
         build: Box::new(move || {
             Ok(match &kind {

@@ -251,6 +251,7 @@ impl Runner {
                 state: SourceState::new(&plan.name, plan.every),
                 collector,
                 deadline: plan.deadline,
+                jitter: plan.jitter,
                 channel: self.channel.clone(),
                 marks: Arc::clone(&self.marks),
                 clock: Arc::clone(&self.clock),

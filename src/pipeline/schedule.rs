@@ -8,8 +8,6 @@ use tokio::time::Instant;
 
 use super::clock::{Clock, duration, nanoseconds};
 
-/// The jitter is below this and below a tenth of the interval.
-const MOST_JITTER: Duration = Duration::from_secs(5);
 /// The wall clock is looked at this often while waiting: a timer does not notice that the clock was set or that the
 /// machine slept.
 const LOOK: Duration = Duration::from_secs(1);
@@ -41,10 +39,11 @@ struct Last {
 }
 
 impl Schedule {
-    /// Ticks every `every` (at least a millisecond); `name` fixes the jitter, which is the same on every start.
-    pub fn new(clock: Arc<dyn Clock>, every: Duration, name: &str) -> Self {
+    /// Ticks every `every` (at least a millisecond); `name` fixes the jitter, which is the same on every start, and below
+    /// `most_jitter` and a tenth of the interval.
+    pub fn new(clock: Arc<dyn Clock>, every: Duration, most_jitter: Duration, name: &str) -> Self {
         let every = every.max(Duration::from_millis(1));
-        let bound = nanoseconds((every / 10).min(MOST_JITTER)).max(1);
+        let bound = nanoseconds((every / 10).min(most_jitter)).max(1);
         // The remainder is below `bound`, which is a positive i64.
         let jitter = i64::try_from(hash(name) % bound.unsigned_abs()).unwrap_or(0);
         Self { clock, every: nanoseconds(every), jitter, last: None }
@@ -105,7 +104,7 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     fn schedule(clock: &Arc<TestClock>, every: u64, name: &str) -> Schedule {
-        Schedule::new(Arc::<TestClock>::clone(clock), Duration::from_secs(every), name)
+        Schedule::new(Arc::<TestClock>::clone(clock), Duration::from_secs(every), Duration::from_secs(5), name)
     }
 
     #[tokio::test(start_paused = true)]
