@@ -10,6 +10,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_plan::execute_stream;
 
+use super::yielding::yielding;
 use super::{Answer, TableInfo, answer, explain, guard, session, tables};
 use crate::Result;
 use crate::store::Snapshot;
@@ -98,7 +99,7 @@ impl Engine {
                 .verify_plan(&plan)
                 .map_err(guard::refused_plan)?;
             let physical = context.execute_logical_plan(plan).await?.create_physical_plan().await?;
-            execute_stream(physical, context.task_ctx())
+            execute_stream(yielding(physical)?, context.task_ctx())
         };
         let batches = tokio::time::timeout(timeout, planning)
             .await

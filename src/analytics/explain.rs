@@ -6,6 +6,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
+use parquet::errors::ParquetError;
 
 use super::EngineOptions;
 use super::closest::closest;
@@ -116,11 +117,19 @@ fn exhausted(error: &(dyn StdError + 'static), options: &EngineOptions) -> Optio
 
 /// The error of a file that is not there any more, if that is the cause.
 fn vanished(error: &(dyn StdError + 'static)) -> Option<Error> {
-    let object_store::Error::NotFound { path, .. } = find::<object_store::Error>(error)? else {
-        return None;
+    // The reader of footers keeps the cause only as text.
+    let in_text = || match find::<ParquetError>(error)? {
+        ParquetError::General(text) if text.contains("Object at location") && text.contains("not found") => {
+            text.split_once("metadata for file ")?.1.split_once(": ").map(|(path, _)| path)
+        }
+        _ => None,
+    };
+    let path = match find::<object_store::Error>(error) {
+        Some(object_store::Error::NotFound { path, .. }) => path,
+        _ => in_text()?,
     };
     let reason = "the store has removed the file since the query began; run it again";
-    Some(Error::unavailable("read segment", reason).with_resource(path.clone()))
+    Some(Error::unavailable("read segment", reason).with_resource(path))
 }
 
 fn unreadable(operation: &str, error: DataFusionError) -> Error {

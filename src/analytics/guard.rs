@@ -115,11 +115,16 @@ pub(super) fn check_tables(
     snapshot: &Snapshot,
     options: &EngineOptions,
 ) -> Result<()> {
-    let references = context
-        .state()
+    let state = context.state();
+    let references = state
         .resolve_table_references(statement)
         .map_err(|error| explain::convert("read the statement", error, options))?;
-    references.iter().try_for_each(|reference| check_table(reference, snapshot))
+    // `generate_series(1, 9)` looks like a table here; without arguments the engine refuses it by itself.
+    let is_function = |reference: &&TableReference| state.table_functions().contains_key(reference.table());
+    references
+        .iter()
+        .filter(|reference| !is_function(reference))
+        .try_for_each(|reference| check_table(reference, snapshot))
 }
 
 fn check_table(reference: &TableReference, snapshot: &Snapshot) -> Result<()> {

@@ -19,6 +19,7 @@ mod statistics;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod yielding;
 
 pub use answer::Answer;
 pub use engine::{Engine, EngineOptions};

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::pruning::PrunableStatistics;
-use datafusion::common::{DFSchema, Statistics};
+use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -19,6 +18,7 @@ use datafusion::physical_plan::union::UnionExec;
 
 use super::part::{Part, overlapping, parts};
 use super::scan::Scan;
+use super::statistics::SideBySide;
 use crate::model::{Role, column_role};
 use crate::store::TableSnapshot;
 
@@ -68,8 +68,7 @@ impl StoreTable {
             // A filter that statistics cannot answer; it is applied to the rows.
             return Ok(all);
         };
-        let statistics: Vec<Arc<Statistics>> = all.iter().map(|part| Arc::clone(&part.statistics)).collect();
-        let keep = predicate.prune(&PrunableStatistics::new(statistics, Arc::clone(&self.table.schema)))?;
+        let keep = predicate.prune(&SideBySide { parts: &all, schema: &self.table.schema })?;
         Ok(all.into_iter().zip(keep).filter_map(|(part, keep)| keep.then_some(part)).collect())
     }
 }

@@ -40,6 +40,10 @@ pub(super) fn open(
     let mut settings = ConfigOptions::new();
     settings.execution.parquet.pushdown_filters = true;
     settings.execution.parquet.reorder_filters = true;
+    // What each sort keeps aside for merging what it put on disk; the default suits big limits only.
+    let aside = options.memory / options.partitions.max(1) / 8;
+    settings.execution.sort_spill_reservation_bytes =
+        aside.min(settings.execution.sort_spill_reservation_bytes);
     let config = SessionConfig::from(settings)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_information_schema(true)

@@ -1,8 +1,13 @@
 //! Answers against the naive model.
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 
 use super::support::{Model, Rig, Row, row};
+use crate::analytics::{Engine, EngineOptions};
+use crate::model::{BatchBuilder, Identity};
+use crate::store::{Reader, Store, StoreOptions};
 
 /// Runs a future on a runtime of its own, for property tests.
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -77,6 +82,40 @@ async fn counts_and_extremes_hold_with_and_without_overlap() {
         rig.lines("SELECT count(*) FROM load WHERE time >= '1970-01-01T00:00:00.000000003'").await,
         ["2"]
     );
+}
+
+#[tokio::test]
+async fn a_store_written_flushed_and_revised_reads_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(StoreOptions::new(folder.path())).await.unwrap();
+    let batch = |time: i64, utilization: f64| {
+        let mut builder = BatchBuilder::new("cpu", &Identity::host("web-1")).unwrap();
+        builder.row(time).set("utilization", utilization).unwrap();
+        builder.finish().unwrap()
+    };
+    let hour = 3_600_000_000_000;
+    store.append(&[batch(1, 0.9), batch(hour + 1, 0.8)]).await.unwrap();
+    store.flush().await.unwrap();
+    store.append(&[batch(1, 0.1)]).await.unwrap();
+    store.flush().await.unwrap();
+    store.append(&[batch(hour + 1, 0.2), batch(hour + 2, 0.7)]).await.unwrap();
+
+    let engine = Engine::new(EngineOptions::default()).unwrap();
+    let reader = Reader::open(folder.path()).unwrap();
+    let sql = "SELECT time::bigint AS t, utilization FROM cpu WHERE utilization > 0.5";
+    for snapshot in [store.snapshot().unwrap(), reader.snapshot().await.unwrap()] {
+        let answer = engine.query(&snapshot, sql).await.unwrap().collect().await.unwrap();
+        let rows: usize = answer.iter().map(RecordBatch::num_rows).sum();
+        assert_eq!(rows, 1);
+        let answer = engine.query(&snapshot, "SELECT count(*) FROM cpu").await.unwrap().collect().await;
+        assert_eq!(answer.unwrap()[0].column(0).as_primitive::<Int64Type>().value(0), 3);
+        assert_eq!(engine.tables(&snapshot)[0].name, "cpu");
+    }
+    store.compact().await.unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let answer = engine.query(&snapshot, sql).await.unwrap().collect().await.unwrap();
+    assert_eq!(answer.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    store.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -172,7 +211,7 @@ proptest! {
                 keep(&rig.model, |row| matches!(row.key.0, Some("a" | "c")) || row.state.is_some())
             );
             assert_eq!(rig.lines("SELECT count(*) FROM load").await, [rig.model.len().to_string()]);
-            let newest: Vec<_> = rig.lines("SELECT time::bigint FROM load ORDER BY time DESC LIMIT 3").await;
+            let newest: Vec<_> = rig.lines("SELECT time::bigint AS t FROM load ORDER BY time DESC LIMIT 3").await;
             let mut times: Vec<_> = rig.model.keys().map(|key| key.2).collect();
             times.sort_by(|a, b| b.cmp(a));
             assert_eq!(newest, times.iter().take(3).map(ToString::to_string).collect::<Vec<_>>());

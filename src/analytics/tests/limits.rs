@@ -13,6 +13,10 @@ use crate::analytics::EngineOptions;
 const SLOW: &str =
     "SELECT sum(a.value * b.value) FROM generate_series(1, 2000000) a, generate_series(1, 2000000) b";
 
+/// Never ends.
+const ENDLESS: &str =
+    "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT 1 - n FROM t) SELECT count(*) FROM t WHERE n > 1";
+
 fn options() -> EngineOptions {
     EngineOptions { partitions: 2, ..EngineOptions::default() }
 }
@@ -20,14 +24,14 @@ fn options() -> EngineOptions {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_ends_at_its_timeout() {
     let rig = Rig::with_options(EngineOptions { timeout: Duration::from_millis(300), ..options() });
-    let started = Instant::now();
-    let error = rig.error(SLOW).await;
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
-    assert_eq!(error.kind(), ErrorKind::Quota);
-    assert!(
-        error.to_string().contains("timeout of 300ms") && error.to_string().contains("--timeout"),
-        "{error}"
-    );
+    for sql in [SLOW, ENDLESS] {
+        let started = Instant::now();
+        let error = rig.error(sql).await;
+        assert!(started.elapsed() < Duration::from_secs(20), "{sql}: {:?}", started.elapsed());
+        assert_eq!(error.kind(), ErrorKind::Quota, "{sql}: {}", error.chain());
+        let text = error.to_string();
+        assert!(text.contains("timeout of 300ms") && text.contains("--timeout"), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

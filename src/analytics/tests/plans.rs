@@ -14,9 +14,10 @@ async fn fleet() -> Rig {
     rig
 }
 
-/// The number of files that the plan names.
+/// The number of files that the scans of an analyzed plan opened.
 fn files(plan: &str) -> usize {
-    plan.matches(".parquet").count()
+    let counts = plan.split("files_opened=").skip(1);
+    counts.map(|rest| rest.split(',').next().unwrap().parse::<usize>().unwrap()).sum()
 }
 
 #[tokio::test]
@@ -77,10 +78,10 @@ async fn the_newest_rows_are_found_without_reading_the_rest() {
     let plan = rig.analyze(sql).await;
     assert!(plan.contains("TopK(fetch=5)"), "{plan}");
     assert!(plan.contains("DynamicFilter"), "{plan}");
-    let lines = rig.lines("SELECT time::bigint FROM load ORDER BY time DESC LIMIT 2").await;
+    let lines = rig.lines("SELECT time::bigint AS t FROM load ORDER BY time DESC LIMIT 2").await;
     assert_eq!(lines, ["105099", "105098"]);
-    let skipped = plan.contains("files_ranges_pruned_statistics=12 total → 2 matched");
-    assert!(skipped, "{plan}");
+    // One file per partition is open before the filter knows anything, and perhaps the next.
+    assert!(files(&plan) <= 4, "{plan}");
 }
 
 #[tokio::test]
