@@ -98,7 +98,8 @@ async fn questions(path: &Path, ticks: i64) -> Result<()> {
 
     let files: Vec<_> = table.segments.iter().map(|s| path.join(&s.path).display().to_string()).collect();
     let duckdb = DuckDb::new(&files);
-    let engine = Engine::new(EngineOptions { timeout: Duration::from_secs(600), ..EngineOptions::default() })?;
+    let engine =
+        Engine::new(EngineOptions { timeout: Duration::from_secs(600), ..EngineOptions::default() })?;
     println!("{:<34} {:>10} {:>10} {:>7} {:>9}", "question", "barograph", "duckdb", "ratio", "peak MiB");
     for question in every_question(ticks) {
         forget_peak();

@@ -37,7 +37,8 @@ fn acknowledged_rows_survive_thirty_kills() {
         // What the process said it had stored, as late as can be before its end.
         let mut delivered = 0;
         while started.elapsed() < opened + life {
-            delivered = metric(&get(address, "/metrics"), "barograph_pipeline_rows_delivered_total", "store") as u64;
+            delivered =
+                metric(&get(address, "/metrics"), "barograph_pipeline_rows_delivered_total", "store") as u64;
         }
         let marks = marks(folder.path());
         run.kill();
@@ -97,5 +98,9 @@ fn query(folder: &Path, sql: &str) -> Vec<serde_json::Value> {
         .output()
         .unwrap();
     assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }

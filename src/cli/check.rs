@@ -83,8 +83,9 @@ fn json(name: &str, result: &Result<Pipeline, Diagnostics>) -> Result<String> {
         }),
     };
     let text = serde_json::to_string(&object);
-    text.map(|text| text + "\n")
-        .map_err(|error| Error::invalid("print the answer", "it cannot be written as JSON").with_source(error))
+    text.map(|text| text + "\n").map_err(|error| {
+        Error::invalid("print the answer", "it cannot be written as JSON").with_source(error)
+    })
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -95,7 +96,8 @@ fn count(number: usize, what: &str) -> String {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "name: a\nsources: { host: { type: host, every: 5s } }\nsinks: { out: { type: stdout } }\n";
+    const GOOD: &str =
+        "name: a\nsources: { host: { type: host, every: 5s } }\nsinks: { out: { type: stdout } }\n";
 
     #[test]
     fn a_good_file_is_told_in_one_line() {
@@ -119,7 +121,8 @@ mod tests {
         let (good, missing) = (folder.path().join("good.yaml"), folder.path().join("missing.yaml"));
         std::fs::write(&good, GOOD).unwrap();
         let code = |files: &[&PathBuf]| {
-            let args = Args { files: files.iter().map(|file| (*file).clone()).collect(), format: Format::Text };
+            let args =
+                Args { files: files.iter().map(|file| (*file).clone()).collect(), format: Format::Text };
             format!("{:?}", run(args).unwrap())
         };
         assert_eq!(code(&[&good]), format!("{:?}", ExitCode::SUCCESS));

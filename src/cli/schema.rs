@@ -31,7 +31,9 @@ enum What {
 pub fn run(args: Args) -> Result<ExitCode> {
     super::print(&match args.what {
         What::Pipeline => pipeline()?,
-        What::Tables => Catalog::builtin()?.tables().map(|table| describe(table)).collect::<Vec<_>>().join("\n"),
+        What::Tables => {
+            Catalog::builtin()?.tables().map(|table| describe(table)).collect::<Vec<_>>().join("\n")
+        }
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -39,8 +41,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
 /// The text of `schemas/pipeline.schema.json`.
 fn pipeline() -> Result<String> {
     let text = serde_json::to_string_pretty(&config::json_schema());
-    text.map(|text| text + "\n")
-        .map_err(|error| Error::invalid("print the schema", "it cannot be written as JSON").with_source(error))
+    text.map(|text| text + "\n").map_err(|error| {
+        Error::invalid("print the schema", "it cannot be written as JSON").with_source(error)
+    })
 }
 
 fn describe(table: &Table) -> String {
@@ -79,6 +82,8 @@ mod tests {
         assert!(text.starts_with("memory: "), "{text}");
         let line = text.lines().find(|line| line.trim_start().starts_with("used_bytes ")).unwrap();
         assert!(line.contains(" By "), "{line}");
-        assert!(text.lines().any(|line| line.trim_start().starts_with("resource_id ") && line.contains(" tag ")));
+        assert!(
+            text.lines().any(|line| line.trim_start().starts_with("resource_id ") && line.contains(" tag "))
+        );
     }
 }

@@ -104,7 +104,12 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     fn schedule(clock: &Arc<TestClock>, every: u64, name: &str) -> Schedule {
-        Schedule::new(Arc::<TestClock>::clone(clock), Duration::from_secs(every), Duration::from_secs(5), name)
+        Schedule::new(
+            Arc::<TestClock>::clone(clock),
+            Duration::from_secs(every),
+            Duration::from_secs(5),
+            name,
+        )
     }
 
     #[tokio::test(start_paused = true)]

@@ -119,4 +119,3 @@ pub fn metric(text: &str, name: &str, component: &str) -> f64 {
         .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
         .sum()
 }
-
