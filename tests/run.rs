@@ -1,111 +1,13 @@
 //! `barograph run` as a process: this machine's rows into a store, probes and metrics, signals, reload.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what failed by panicking")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+#[allow(unreachable_pub, dead_code, missing_docs, reason = "tests share the file and use parts of it")]
+#[path = "support/process.rs"]
+mod process;
 
-/// A running `barograph run`, ended with the test.
-struct Run {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Run {
-    fn start(folder: &Path, pipeline: &str, more: &[&str]) -> Self {
-        let (file, log) = (folder.join("pipeline.yaml"), folder.join("log"));
-        std::fs::write(&file, pipeline).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_barograph"))
-            .arg("run")
-            .arg(&file)
-            .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(more)
-            .current_dir(folder)
-            .stdout(std::fs::File::create(folder.join("stdout")).unwrap())
-            .stderr(std::fs::File::create(&log).unwrap())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child, log }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// The log as soon as it holds the words.
-    fn wait_for(&mut self, words: &str) -> String {
-        self.until(words, |run| Some(run.log()).filter(|log| log.contains(words)))
-    }
-
-    fn until<T>(&mut self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
-        let began = Instant::now();
-        loop {
-            if let Some(found) = look(self) {
-                return found;
-            }
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "ended with {ended:?} before {what:?}:\n{}", self.log());
-            assert!(began.elapsed() < PATIENCE, "no {what:?} in\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Where it listens: the system chose the port, and the log tells.
-    fn address(&mut self) -> SocketAddr {
-        let log = self.wait_for("\"listening\"");
-        let line = log.lines().find(|line| line.contains("\"listening\"")).unwrap();
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        line["address"].as_str().unwrap().parse().unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// The exit code, once it has ended.
-    fn code(&mut self) -> i32 {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(began.elapsed() < PATIENCE, "does not end:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // It has ended, unless the test failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-/// The sum of all series of a metric that carry the component.
-fn metric(text: &str, name: &str, component: &str) -> f64 {
-    let label = format!("component=\"{component}\"");
-    text.lines()
-        .filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(&label))
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-        .sum()
-}
+use process::{Run, get, metric};
 
 /// Asserts that every accepted row of a sink is accounted for, and gives the number delivered.
 fn balanced(text: &str, sink: &str) -> f64 {
@@ -247,7 +149,7 @@ fn a_taken_port_a_taken_store_and_a_bad_file_are_clear_errors() {
     let error = fail(STORE, &["--listen", &address.to_string(), "--data", "other"]);
     assert!(error.contains("--listen") && error.contains(&address.to_string()), "{error}");
     let error = fail(STORE, &["--listen", "none"]);
-    assert!(error.contains(&run.child.id().to_string()), "{error}");
+    assert!(error.contains(&run.id().to_string()), "{error}");
     let error = fail("name: x\nsorces: {}\n", &["--listen", "none"]);
     assert!(error.contains("sorces") && error.contains("other.yaml"), "{error}");
     let error = fail(STORE, &["--listen", "0.0.0.0:0", "--data", "other"]);

@@ -85,27 +85,33 @@ fn unwrapped(error: DataFusionError) -> Result<Error, DataFusionError> {
     }
 }
 
+/// The error and its causes.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
 /// The first cause of a type, the error itself included.
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(found) = cause.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = cause.source();
-    }
-    None
+    causes(error).find_map(|cause| cause.downcast_ref::<T>())
 }
 
 /// The error of a limit on memory or temporary files, if that is the cause.
 fn exhausted(error: &(dyn StdError + 'static), options: &EngineOptions) -> Option<Error> {
-    let root = find::<DataFusionError>(error)?.find_root();
-    let DataFusionError::ResourcesExhausted(message) = root else {
-        return None;
+    // On its way through the writer of temporary files this one becomes an error of input and output.
+    let disk = causes(error).any(|cause| cause.to_string().contains("used disk space during the spilling"));
+    let memory = || {
+        let root = find::<DataFusionError>(error)?.find_root();
+        matches!(root, DataFusionError::ResourcesExhausted(_)).then_some(())
     };
-    let (limit, size, flag) = if message.contains("disk space during the spilling") {
+    let (limit, size, flag) = if disk {
         ("limit of temporary files", options.spill, "--spill")
     } else {
+        memory()?;
         ("memory limit", options.memory as u64, "--memory")
     };
     let reason = format!(

@@ -19,8 +19,6 @@ use parquet::file::properties::WriterProperties;
 
 use crate::{Error, Result};
 
-pub(super) use super::runtime;
-
 /// Rows that a table for people shows; what is left out is said on standard error.
 const TABLE_ROWS: usize = 10_000;
 
@@ -85,7 +83,7 @@ impl Target {
             Format::Table => Writer::Table { sink, schema, rows: Vec::new(), shown: 0, left_out: 0 },
             Format::Json => Writer::Json(json().build(sink)),
             Format::Ndjson => Writer::Ndjson(json().build(sink)),
-            Format::Csv => Writer::Csv(csv::Writer::new(sink), schema),
+            Format::Csv => Writer::Csv(Box::new(csv::Writer::new(sink)), schema),
             Format::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -112,7 +110,7 @@ enum Writer {
     },
     Json(JsonWriter<Sink, JsonArray>),
     Ndjson(JsonWriter<Sink, LineDelimited>),
-    Csv(csv::Writer<Sink>, SchemaRef),
+    Csv(Box<csv::Writer<Sink>>, SchemaRef),
     Parquet(Box<ArrowWriter<Sink>>),
 }
 
@@ -278,5 +276,121 @@ fn unwritten(failure: Failure) -> Error {
         Failure::Parquet(error) => {
             Error::invalid("write the answer", "Parquet cannot hold it").with_source(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{DictionaryArray, Float64Array, Int32Array, StringArray, TimestampNanosecondArray};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        let hosts = StringArray::from(vec!["a", "b\"c"]);
+        let hosts = DictionaryArray::new(Int32Array::from(vec![Some(1), None]), Arc::new(hosts));
+        RecordBatch::try_from_iter([
+            ("time", Arc::new(TimestampNanosecondArray::from(vec![0, 1_500_000_000])) as _),
+            ("host", Arc::new(hosts) as _),
+            ("load", Arc::new(Float64Array::from(vec![None, Some(0.5)])) as _),
+        ])
+        .unwrap()
+    }
+
+    fn written(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answer");
+        let target = Target::new(Some(format), Some(path.clone()), false).unwrap();
+        let mut output = target.open(batch().schema()).unwrap();
+        for batch in batches {
+            assert!(output.write(batch).unwrap().is_continue());
+        }
+        assert!(!path.exists(), "the file appears at the end");
+        output.finish().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        std::fs::read(path).unwrap()
+    }
+
+    fn text(format: Format, batches: &[RecordBatch]) -> String {
+        String::from_utf8(written(format, batches)).unwrap()
+    }
+
+    #[test]
+    fn text_formats_keep_nulls_and_quotes() {
+        let lines = concat!(
+            "{\"time\":\"1970-01-01T00:00:00\",\"host\":\"b\\\"c\",\"load\":null}\n",
+            "{\"time\":\"1970-01-01T00:00:01.500\",\"host\":null,\"load\":0.5}\n"
+        );
+        assert_eq!(text(Format::Ndjson, &[batch()]), lines);
+        assert_eq!(text(Format::Json, &[batch()]), format!("[{}]\n", lines.trim_end().replace('\n', ",")));
+        let csv = "time,host,load\n1970-01-01T00:00:00,\"b\"\"c\",\n1970-01-01T00:00:01.500,,0.5\n";
+        assert_eq!(text(Format::Csv, &[batch()]), csv);
+        assert!(text(Format::Table, &[batch()]).contains("| 1970-01-01T00:00:01.500 |      | 0.5  |"));
+    }
+
+    #[test]
+    fn an_empty_answer_is_whole_in_every_format() {
+        assert_eq!(text(Format::Ndjson, &[]), "");
+        assert_eq!(text(Format::Json, &[]), "[]\n");
+        assert_eq!(text(Format::Csv, &[]), "time,host,load\n");
+        assert!(text(Format::Table, &[]).contains("| time | host | load |"));
+    }
+
+    #[test]
+    fn parquet_comes_back_as_it_went() {
+        let bytes = bytes::Bytes::from(written(Format::Parquet, &[batch(), batch()]));
+        let mut reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+        let read = reader.next().unwrap().unwrap();
+        assert_eq!(read.num_rows(), 4);
+        assert_eq!(read.slice(0, 2).column(2), batch().column(2));
+    }
+
+    #[test]
+    fn a_table_shows_its_first_rows_and_no_more() {
+        let ones = Float64Array::from(vec![1.0; TABLE_ROWS]);
+        let ones = RecordBatch::try_from_iter([("one", Arc::new(ones) as _)]).unwrap();
+        let target = Target::new(Some(Format::Table), None, false).unwrap();
+        let mut output = target.open(ones.schema()).unwrap();
+        for _ in 0..2 {
+            assert!(output.write(&ones).unwrap().is_continue());
+        }
+        let Writer::Table { shown, left_out, rows, .. } = output.writer else { panic!() };
+        assert_eq!((shown, left_out, rows.len()), (TABLE_ROWS, TABLE_ROWS, 1));
+    }
+
+    #[test]
+    fn the_form_follows_the_name_the_terminal_and_the_wish() {
+        let form = |format, file: Option<&str>, terminal| {
+            Target::new(format, file.map(PathBuf::from), terminal).map(|target| target.format)
+        };
+        assert_eq!(form(None, None, true).unwrap(), Format::Table);
+        assert_eq!(form(None, None, false).unwrap(), Format::Ndjson);
+        assert_eq!(form(None, Some("a.parquet"), true).unwrap(), Format::Parquet);
+        assert_eq!(form(None, Some("a.CSV"), true).unwrap(), Format::Csv);
+        assert_eq!(form(None, Some("a.txt"), true).unwrap(), Format::Ndjson);
+        assert_eq!(form(Some(Format::Json), Some("a.csv"), true).unwrap(), Format::Json);
+        assert!(form(Some(Format::Parquet), None, true).unwrap_err().to_string().contains("--output"));
+        assert_eq!(form(Some(Format::Parquet), None, false).unwrap(), Format::Parquet);
+    }
+
+    #[test]
+    fn a_failed_answer_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::new(Some(Format::Csv), Some(folder.path().join("answer")), false).unwrap();
+        let mut output = target.open(batch().schema()).unwrap();
+        assert!(output.write(&batch()).unwrap().is_continue());
+        drop(output);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_known_through_the_libraries() {
+        let broken = || io::Error::new(io::ErrorKind::BrokenPipe, "Broken pipe (os error 32)");
+        assert!(Failure::Io(broken()).is_closed_pipe());
+        assert!(Failure::Arrow(ArrowError::from(broken())).is_closed_pipe());
+        assert!(Failure::Parquet(ParquetError::from(broken())).is_closed_pipe());
+        assert!(!Failure::Arrow(ArrowError::DivideByZero).is_closed_pipe());
     }
 }

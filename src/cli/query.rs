@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 use futures::StreamExt;
 
-use super::output::{self, Format, Target};
+use super::output::{Format, Target};
 use crate::analytics::{Answer, Engine, EngineOptions};
 use crate::model::{Size, Span};
 use crate::store::Reader;
@@ -47,7 +47,7 @@ pub struct Args {
 /// # Errors
 /// Those of the store, of the statement, and of writing the answer.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let runtime = output::runtime()?;
+    let runtime = super::runtime()?;
     let finished = runtime.block_on(async {
         tokio::select! {
             result = answer(args) => result.map(|()| ExitCode::SUCCESS),
@@ -94,4 +94,50 @@ fn read_statement(mut input: impl Read) -> Result<String> {
         .read_to_string(&mut sql)
         .map_err(|error| Error::io("read the statement from", "standard input", error))?;
     Ok(sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BatchBuilder, Identity};
+    use crate::store::{Store, StoreOptions};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(words: &[&str]) -> Args {
+        Command::try_parse_from(std::iter::once("query").chain(words.iter().copied())).unwrap().args
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_statement_over_a_folder_becomes_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let store = Store::open(StoreOptions::new(&data)).await.unwrap();
+        let mut builder = BatchBuilder::new("cpu", &Identity::host("web-1")).unwrap();
+        builder.row(1_000_000_000).set("utilization", 0.5).unwrap();
+        store.append(&[builder.finish().unwrap()]).await.unwrap();
+        // The writer is still open: reading while it writes works.
+        let (data, file) = (data.to_str().unwrap(), folder.path().join("answer.csv"));
+        let sql = "SELECT time, resource_id, utilization FROM cpu";
+        answer(args(&["--data", data, "-o", file.to_str().unwrap(), sql])).await.unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, "time,resource_id,utilization\n1970-01-01T00:00:01,web-1,0.5\n");
+
+        let wrong = args(&["--data", data, "-o", file.to_str().unwrap(), "SELECT utilisation FROM cpu"]);
+        let error = answer(wrong).await.unwrap_err();
+        assert!(error.to_string().contains("did you mean utilization?"), "{error}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "an answer of before is kept");
+        store.close().await.unwrap();
+    }
+
+    #[test]
+    fn the_statement_may_come_from_standard_input() {
+        assert_eq!(read_statement("SELECT 1\n".as_bytes()).unwrap(), "SELECT 1\n");
+        assert!(read_statement([0xff_u8].as_slice()).unwrap_err().to_string().contains("standard input"));
+    }
 }

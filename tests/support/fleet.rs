@@ -3,6 +3,8 @@
 //! Tags are as many and as long as a cloud's are; values wander like load does and are rounded like a monitoring
 //! service rounds them, so that compression is neither flattered nor hurt.
 
+#![allow(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
 use std::sync::Arc;
 
 use arrow::array::{

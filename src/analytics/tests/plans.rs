@@ -80,8 +80,10 @@ async fn the_newest_rows_are_found_without_reading_the_rest() {
     assert!(plan.contains("DynamicFilter"), "{plan}");
     let lines = rig.lines("SELECT time::bigint AS t FROM load ORDER BY time DESC LIMIT 2").await;
     assert_eq!(lines, ["105099", "105098"]);
-    // One file per partition is open before the filter knows anything, and perhaps the next.
-    assert!(files(&plan) <= 4, "{plan}");
+    // One file per partition may be open before the filter knows anything, and the one after it.
+    let rest = plan.split("files_ranges_pruned_statistics=12 total → ").nth(1).unwrap();
+    let read: usize = rest.split(' ').next().unwrap().parse().unwrap();
+    assert!(read <= 4, "{plan}");
 }
 
 #[tokio::test]

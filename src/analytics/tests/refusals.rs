@@ -26,7 +26,7 @@ async fn statements_that_do_more_than_read_are_refused_by_name() {
     ] {
         let error = rig.error(sql).await;
         assert_eq!(error.kind(), ErrorKind::Denied, "{sql}: {error}");
-        assert!(error.to_string().contains(&format!("{name}")), "{sql}: {error}");
+        assert!(error.to_string().contains(&name.to_string()), "{sql}: {error}");
         assert!(error.to_string().contains("queries only read"), "{sql}: {error}");
     }
 }

@@ -152,7 +152,7 @@ fn the_walk_knows_every_keyword_of_the_schema() {
             match key.as_str() {
                 "properties" | "$defs" => value.as_object().unwrap().values().for_each(|s| keywords(s, into)),
                 "oneOf" | "anyOf" | "allOf" => {
-                    value.as_array().unwrap().iter().for_each(|s| keywords(s, into))
+                    value.as_array().unwrap().iter().for_each(|s| keywords(s, into));
                 }
                 "items" | "additionalProperties" | "propertyNames" => keywords(value, into),
                 _ => {}

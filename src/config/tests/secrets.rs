@@ -100,7 +100,7 @@ fn a_good_configuration_prints_without_its_values() {
             .replace("type: stdout", "type: store, path: \"${env:TOKEN}\"")
     );
     let pipeline = check_here(&text).unwrap();
-    let printed = format!("{pipeline:?} {:#?}", pipeline);
+    let printed = format!("{pipeline:?} {pipeline:#?}");
     assert!(!printed.contains(SECRET), "{printed}");
     assert!(printed.contains(r#"{"host": host}"#), "{printed}");
 }
