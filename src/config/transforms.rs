@@ -1,7 +1,7 @@
 //! Whether transforms can do what they are told: tables that exist, SQL that fits them. What earlier transforms add to
 //! the rows is known to later ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::diagnostic::Diagnostic;
 use super::meaning::{Part, typed};
@@ -18,10 +18,12 @@ pub(super) struct Transforms<'a> {
     report: &'a mut Report,
     /// Tables that rows can be of.
     tables: BTreeSet<String>,
+    /// Those of them whose names came from a reference, and are not listed.
+    unlisted: BTreeSet<String>,
     /// Tables whose columns are not only the declared ones and the tags that were set: `sql` and `rename` changed them.
     changed: BTreeSet<String>,
     /// Tags set so far, and in which table, or in all.
-    tags: BTreeMap<String, Option<String>>,
+    tags: Vec<(String, Option<String>)>,
 }
 
 impl<'a> Transforms<'a> {
@@ -30,21 +32,29 @@ impl<'a> Transforms<'a> {
         // The embedded tables are whole; a test of theirs says so.
         let tables =
             Catalog::builtin().map(|catalog| catalog.tables().map(|table| table.name().to_owned()).collect());
-        Self { report, tables: tables.unwrap_or_default(), changed: BTreeSet::new(), tags: BTreeMap::new() }
+        Self {
+            report,
+            tables: tables.unwrap_or_default(),
+            unlisted: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            tags: Vec::new(),
+        }
     }
 
     /// Adds to the report what is wrong with these transforms.
     pub(super) fn check(mut self, parts: Vec<Part<'_>>) {
-        // A table that an earlier transform would have made is not missed if that transform has another fault.
         let mut queries = Vec::new();
         for part in &parts {
             self.table(part);
             if let Some(transform) = typed::<TransformConfig>(part, self.report) {
                 queries.extend(self.transform(part, &transform).map(|query| (part, query)));
-                self.note(&transform);
-            } else if let Some(NodeKind::Scalar { text, .. }) = part.node.get("into").map(|node| &node.kind) {
-                self.tables.insert(text.clone());
-                self.changed.insert(text.clone());
+                self.note(part, &transform);
+            } else {
+                // What a transform with a fault would have made is not missed.
+                if let Some(NodeKind::Scalar { text, .. }) = part.node.get("into").map(|node| &node.kind) {
+                    self.tables.insert(text.clone());
+                }
+                self.changed.extend(self.tables.iter().cloned());
             }
         }
         for (part, result) in run(queries) {
@@ -61,7 +71,7 @@ impl<'a> Transforms<'a> {
             return;
         }
         let mut fault = Diagnostic::new(place(node), format!("there is no table {}", tick(text)));
-        let known = || self.tables.iter().map(String::as_str);
+        let known = || self.tables.difference(&self.unlisted).map(String::as_str);
         if let Some(meant) = closest(name, known()).filter(|_| !self.report.is_secret(&path)) {
             fault = fault.help(format!("did you mean {}?", tick(meant)));
         }
@@ -98,11 +108,11 @@ impl<'a> Transforms<'a> {
     }
 
     /// Remembers what later transforms will find.
-    fn note(&mut self, transform: &TransformConfig) {
+    fn note(&mut self, part: &Part<'_>, transform: &TransformConfig) {
         match transform {
             TransformConfig::Tag(config) => {
                 for name in config.set.keys() {
-                    self.tags.insert(name.clone(), config.table.clone());
+                    self.tags.push((name.clone(), config.table.clone()));
                 }
             }
             TransformConfig::Rename(config) => match &config.table {
@@ -111,7 +121,9 @@ impl<'a> Transforms<'a> {
             },
             TransformConfig::Sql(config) => {
                 let into = config.into.as_ref().unwrap_or(&config.table);
-                self.tables.insert(into.clone());
+                if self.tables.insert(into.clone()) && self.report.is_secret(&part.path.key("into")) {
+                    self.unlisted.insert(into.clone());
+                }
                 self.changed.insert(into.clone());
             }
             TransformConfig::Drop(_)

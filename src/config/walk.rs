@@ -42,15 +42,20 @@ impl<'a> Walk<'a> {
         }
         if let Some(variants) = schema.get("oneOf").and_then(Value::as_array) {
             return match words(variants) {
-                Some(words) => self.word(&words, node, path),
+                Some(words) => self.word(&words, node, path, anchor),
                 None => self.tagged(variants, node, path, anchor),
             };
         }
         if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-            return self.word(&words.iter().filter_map(Value::as_str).collect::<Vec<_>>(), node, path);
+            return self.word(
+                &words.iter().filter_map(Value::as_str).collect::<Vec<_>>(),
+                node,
+                path,
+                anchor,
+            );
         }
         // A tag was compared when the variant was chosen.
-        if schema.get("const").is_some() || !self.has_type(schema, node, path) {
+        if schema.get("const").is_some() || !self.has_type(schema, node, path, anchor) {
             return;
         }
         match &node.kind {
@@ -68,7 +73,7 @@ impl<'a> Walk<'a> {
             .unwrap_or(schema)
     }
 
-    fn has_type(&mut self, schema: &Value, node: &Node, path: &Path) -> bool {
+    fn has_type(&mut self, schema: &Value, node: &Node, path: &Path, anchor: Place) -> bool {
         let allowed: Vec<&str> = match schema.get("type") {
             Some(Value::String(one)) => vec![one],
             Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
@@ -80,7 +85,7 @@ impl<'a> Walk<'a> {
         }
         let wanted = expected(schema, &allowed);
         let mut fault = Diagnostic::new(
-            place(node),
+            seen(node, anchor),
             format!("{} must be {wanted}, not {}", path.name(), described(found)),
         );
         match &node.kind {
@@ -110,7 +115,7 @@ impl<'a> Walk<'a> {
         false
     }
 
-    fn word(&mut self, allowed: &[&str], node: &Node, path: &Path) {
+    fn word(&mut self, allowed: &[&str], node: &Node, path: &Path, anchor: Place) {
         let (found, text) = match &node.kind {
             NodeKind::Scalar { value: Value::String(value), text } => (value.as_str(), text.as_str()),
             NodeKind::Scalar { text, .. } => (text.as_str(), text.as_str()),
@@ -123,7 +128,7 @@ impl<'a> Walk<'a> {
             "string" => format!("{} cannot be {}", path.name(), tick(text)),
             other => format!("{} must be a word, not {}", path.name(), described(other)),
         };
-        let fault = self.choice(Diagnostic::new(place(node), message), found, allowed, path);
+        let fault = self.choice(Diagnostic::new(seen(node, anchor), message), found, allowed, path);
         self.report.add(path, fault);
     }
 
@@ -145,12 +150,12 @@ impl<'a> Walk<'a> {
         let NodeKind::Mapping(entries) = &node.kind else {
             let message =
                 format!("{} must be a mapping with a `type`, not {}", path.name(), described(type_of(node)));
-            return self.report.add(path, Diagnostic::new(place(node), message));
+            return self.report.add(path, Diagnostic::new(seen(node, anchor), message));
         };
         let known: Vec<(&str, &'a Value)> =
             variants.iter().filter_map(|variant| Some((tag(variant)?, variant))).collect();
         let allowed: Vec<&str> = known.iter().map(|(tag, _)| *tag).collect();
-        let Some((_, value)) = entries.iter().find(|(key, _)| key.name == "type") else {
+        let Some((tag_key, value)) = entries.iter().find(|(key, _)| key.name == "type") else {
             let mut fault = Diagnostic::new(anchor, format!("the key `type` is missing{}", path.inside()));
             if let Some((key, _)) =
                 entries.iter().find(|(key, _)| closest(&key.name, ["type", "kind"]).is_some())
@@ -171,7 +176,7 @@ impl<'a> Walk<'a> {
         };
         match chosen {
             Some((_, variant)) => self.mapping(variant, entries, path, anchor),
-            None => self.word(&allowed, value, &tag_path),
+            None => self.word(&allowed, value, &tag_path, key_place(tag_key)),
         }
     }
 
@@ -309,6 +314,11 @@ impl<'a> Walk<'a> {
 
 fn is_secret(schema: &Value) -> bool {
     schema.get("format").is_some_and(|format| format == "secret")
+}
+
+/// Where a value can be seen: nothing is seen by its key.
+fn seen(node: &Node, anchor: Place) -> Place {
+    if is_null(node) && node.position == node.end { anchor } else { place(node) }
 }
 
 fn is_null(node: &Node) -> bool {

@@ -114,7 +114,7 @@ fn shapes() {
     broken(
         "{ type: host, every: 5s }",
         "",
-        &["3:8 `sources.host` must be a mapping with a `type`, not nothing"],
+        &["3:3 `sources.host` must be a mapping with a `type`, not nothing"],
     );
     broken(
         "{ type: host, every: 5s }",
@@ -130,12 +130,12 @@ fn shapes() {
     broken(
         "5s",
         "5s, ignore_devices: loop",
-        &["3:43 `sources.host.ignore_devices` must be a list, not a text"],
+        &["3:50 `sources.host.ignore_devices` must be a list, not a text"],
     );
     broken(
         "5s",
         "5s, ignore_devices: [1]",
-        &["3:44 `sources.host.ignore_devices[0]` must be a text, not a number"],
+        &["3:51 `sources.host.ignore_devices[0]` must be a text, not a number"],
     );
     broken("5s", "5s, timeout: ~", &[]);
     broken("type: stdout", "type: stdout, format: xml", &["5:32 `sinks.out.format` cannot be `xml`"]);
@@ -156,12 +156,7 @@ fn values() {
         &["3:43 `timeout` is longer than `every`: a collection would still run when the next is due"],
     );
     broken("5s", "5s, timeout: 0s", &["3:43 `timeout` must be longer than nothing"]);
-    broken(
-        "5s",
-        "5s, ignore_devices: [loop, '']",
-        &["3:50 an empty prefix would leave out everything"]
-            .map(|_| "3:50 an empty prefix would leave out everything"),
-    );
+    broken("5s", "5s, ignore_devices: [loop, '']", &["3:50 an empty prefix would leave out everything"]);
     broken(
         "name: local",
         "name: local\nsettings: { queue_rows: 0, batch_rows: -1, drain: 5m }",
@@ -178,7 +173,7 @@ fn values() {
     broken(
         "name: local",
         "name: local\nsettings: { jitter: 200years }",
-        &["2:21 `jitter` must be at most 99years 11months 8days 21h 21m 36s"],
+        &["2:21 `jitter` must be at most 100 years"],
     );
 }
 
@@ -197,11 +192,11 @@ fn stores() {
 
 #[test]
 fn tables_and_sql() {
-    transforms(&["type: drop, table: cpus, columns: [steal]"], &["7:24 there is no table `cpus`"]);
+    transforms(&["type: drop, table: cpus, columns: [steal]"], &["7:26 there is no table `cpus`"]);
     transforms(
         &["type: sql, table: cpu, query: \"SELEC 1\""],
         &[
-            "7:33 `transforms[0].query`: run the query of a transform: `SELEC 1`: SQL error: ParserError(\"Expected: an SQL \
+            "7:37 `transforms[0].query`: cannot run the query of a transform: `SELEC 1`: SQL error: ParserError(\"Expected: an SQL \
          statement, found: SELEC at Line: 1, Column: 1\")",
         ],
     );
@@ -217,26 +212,26 @@ fn tables_and_sql() {
             "type: keep, table: busy, columns: [cores]",
             "type: sql, table: cpu, into: busy, query: \"SELECT * FROM cpu\"",
         ],
-        &["7:24 there is no table `busy`"],
+        &["7:26 there is no table `busy`"],
     );
     transforms(
         &["type: downsample, every: 0s"],
         &[
-            "7:30 `transforms[0].every`: downsample: `every` must be longer than nothing and shorter than 292 years",
+            "7:32 `transforms[0].every`: cannot downsample: `every` must be longer than nothing and shorter than 292 years",
         ],
     );
     transforms(
         &["type: keep, columns: [cores, steal, cores]"],
-        &["7:42 `cores` stands twice in `transforms[0].columns`"],
+        &["7:43 `cores` stands twice in `transforms[0].columns`"],
     );
-    transforms(&["type: filtr, where: a"], &["7:15 `transforms[0].type` cannot be `filtr`"]);
+    transforms(&["type: filtr, where: a"], &["7:13 `transforms[0].type` cannot be `filtr`"]);
     transforms(
         &["type: downsample, every: 1m, aggregate: { utilization: avg }"],
-        &["7:60 `transforms[0].aggregate.utilization` cannot be `avg`"],
+        &["7:62 `transforms[0].aggregate.utilization` cannot be `avg`"],
     );
     transforms(
         &["type: tag, set: { rack: 12 }"],
-        &["7:29 `transforms[0].set.rack` must be a text, not a number"],
+        &["7:31 `transforms[0].set.rack` must be a text, not a number"],
     );
 }
 
@@ -248,13 +243,19 @@ fn transforms_that_refuse_their_configuration() {
         assert_eq!(found.len(), 1, "{line}: {found:?}");
         found.concat().split(':').take(3).collect::<Vec<_>>().join(":")
     };
-    assert_eq!(at("type: drop, columns: [steal, time]"), "7:34 `transforms[0].columns`: drop column");
-    assert_eq!(at("type: tag, set: { a: b, time: now }"), "7:29 `transforms[0].set`: set tag");
-    assert_eq!(at("type: rename, columns: { observer: o }"), "7:30 `transforms[0].columns`: rename column");
-    assert!(
-        at("type: filter, table: cpu, where: \"utlization > 1\"").starts_with("7:38 `transforms[0].where`")
+    assert_eq!(
+        at("type: drop, columns: [steal, time]"),
+        "7:36 `transforms[0].columns`: cannot drop column time"
     );
-    assert!(at("type: filter, where: \"a >\"").starts_with("7:26 `transforms[0].where`"));
+    assert_eq!(at("type: tag, set: { a: b, time: now }"), "7:31 `transforms[0].set`: cannot set tag time");
+    assert_eq!(
+        at("type: rename, columns: { observer: o }"),
+        "7:32 `transforms[0].columns`: cannot rename column observer"
+    );
+    assert!(
+        at("type: filter, table: cpu, where: \"utlization > 1\"").starts_with("7:40 `transforms[0].where`")
+    );
+    assert!(at("type: filter, where: \"a >\"").starts_with("7:28 `transforms[0].where`"));
 }
 
 #[test]
