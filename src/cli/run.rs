@@ -173,8 +173,19 @@ async fn watch(
 }
 
 async fn reload(runner: &mut Runner, config: &mut Pipeline, args: &Args, telemetry: &Telemetry) {
-    let loaded = config::load(&args.file)
-        .map_err(|faults| Error::invalid("use the pipeline file", format!("it has faults\n{faults}")));
+    let loaded = config::load(&args.file).map_err(|faults| {
+        for fault in faults.iter() {
+            let place = fault.place.map_or_else(String::new, |place| format!(":{}", place.start));
+            tracing::error!(
+                at = format!("{}{place}", faults.file()),
+                help = fault.help.join("; "),
+                "{}",
+                fault.message
+            );
+        }
+        let reason = format!("faults in it: {}; barograph check shows them", faults.count());
+        Error::invalid("use the pipeline file", reason).with_resource(faults.file())
+    });
     let planned = loaded.and_then(|next| {
         let plan = Plan::new(&next, Some(config), args.data.as_deref(), telemetry)?;
         Ok((next, plan))

@@ -37,17 +37,23 @@ impl Path {
     }
 
     fn holds(&self, other: &Path) -> bool {
-        other
-            .0
-            .strip_prefix(&self.0)
-            .is_some_and(|rest| self.0.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+        let Some(rest) = other.0.strip_prefix(&self.0) else { return false };
+        self.0.is_empty() || rest.is_empty() || rest.starts_with(['.', '['])
+    }
+
+    /// Whether a set has this part or one in it.
+    fn any_inside(&self, set: &BTreeSet<Path>) -> bool {
+        // What begins with the same text stands together in a sorted set.
+        set.range(self..).take_while(|other| other.0.starts_with(&self.0)).any(|other| self.holds(other))
     }
 }
 
 /// Collects faults.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    faults: Vec<(Path, Diagnostic)>,
+    faults: Vec<Diagnostic>,
+    /// Parts that have them.
+    faulty: BTreeSet<Path>,
     /// Values that came from `${env:}` or `${file:}`.
     secret: BTreeSet<Path>,
     /// Values whose reference cannot be followed; they are not looked at any more.
@@ -60,19 +66,19 @@ impl Report {
     /// Adds a fault of this part of the file.
     pub(super) fn add(&mut self, path: &Path, fault: Diagnostic) {
         if self.faults.len() < MOST {
-            self.faults.push((path.clone(), fault));
+            self.faults.push(fault);
+            self.faulty.insert(path.clone());
         }
     }
 
     /// Whether nothing is wrong with this part and all in it.
     pub(super) fn is_clean(&self, path: &Path) -> bool {
-        !self.faults.iter().any(|(other, _)| path.holds(other))
+        !path.any_inside(&self.faulty)
     }
 
     /// Whether something in this part is a secret, so that what other code says about it must not be repeated.
     pub(super) fn is_secret(&self, path: &Path) -> bool {
-        // Paths in one part follow each other in the order of text, but `a-b` comes between `a` and `a.b`.
-        self.secret.iter().any(|other| path.holds(other))
+        path.any_inside(&self.secret)
     }
 
     /// Whether this value's reference cannot be followed.
@@ -97,7 +103,7 @@ impl Report {
 
     /// All faults, and what must not be quoted.
     pub(super) fn finish(self) -> (Vec<Diagnostic>, Vec<Place>) {
-        (self.faults.into_iter().map(|(_, fault)| fault).collect(), self.hidden)
+        (self.faults, self.hidden)
     }
 }
 
@@ -128,4 +134,36 @@ pub(super) fn place(node: &Node) -> Place {
 /// Where a key stands.
 pub(super) fn key_place(key: &Key) -> Place {
     Place { start: key.position, end: key.end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_holds_what_is_in_it_and_not_what_begins_alike() {
+        let top = Path::default();
+        let host = top.key("sources").key("host");
+        let set: BTreeSet<Path> = [host.key("every"), top.key("transforms").item(1)].into();
+        for inside in [&top, &top.key("sources"), &host, &host.key("every"), &top.key("transforms")] {
+            assert!(inside.any_inside(&set), "{inside:?}");
+        }
+        let alike = [
+            top.key("source"),
+            top.key("sources").key("hos"),
+            host.key("every").key("x"),
+            top.key("transforms").item(10),
+        ];
+        for outside in &alike {
+            assert!(!outside.any_inside(&set), "{outside:?}");
+        }
+        let beside: BTreeSet<Path> = [top.key("a-b"), top.key("a").key("b")].into();
+        assert!(top.key("a").any_inside(&beside), "`a-b` stands between `a` and `a.b`");
+    }
+
+    #[test]
+    fn texts_in_messages_are_short_and_harmless() {
+        assert_eq!(tick("a\u{1b}[2J"), "`a\u{fffd}[2J`");
+        assert_eq!(tick(&"x".repeat(100)), format!("`{}...`", "x".repeat(60)));
+    }
 }
