@@ -7,6 +7,7 @@
 //! Numbers are little-endian, the two parts are padded to eight bytes, and `length` counts both with their padding. The CRC-32 is
 //! over segment number, offset, the two lengths, and both parts.
 
+use arrow::array::{Array, ArrayRef};
 use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
@@ -40,6 +41,16 @@ pub(super) struct Header {
     name_length: u32,
 }
 
+/// About how many bytes the frame of a batch will have. Counts the rows of a slice only, and not the frame that a
+/// decoded batch came in, which all its columns share.
+pub(super) fn estimate(batch: &MetricBatch) -> usize {
+    // Schema, and padding of every buffer.
+    const EACH: usize = 512;
+    let records = batch.records();
+    let column = |column: &ArrayRef| EACH + column.to_data().get_slice_memory_size().unwrap_or(0);
+    HEADER_BYTES as usize + EACH + records.columns().iter().map(column).sum::<usize>()
+}
+
 /// Turns a batch into a frame.
 ///
 /// # Errors
@@ -48,8 +59,7 @@ pub(super) fn encode(batch: &MetricBatch) -> Result<Encoded> {
     let unable = |reason: &str| Error::invalid("log a batch of", reason).with_resource(batch.table());
     let refused = |e| unable("Arrow cannot encode it").with_source(e);
     let name = batch.table().as_bytes();
-    let estimate = batch.records().get_array_memory_size() + 4096;
-    let mut bytes = Vec::with_capacity(estimate.min(MAX_LENGTH));
+    let mut bytes = Vec::with_capacity(estimate(batch).min(MAX_LENGTH));
     bytes.resize(HEADER_BYTES as usize, 0);
     bytes.extend_from_slice(name);
     pad(&mut bytes);
@@ -173,6 +183,28 @@ mod tests {
         let mut frame = encode(&batch()).unwrap();
         assert_eq!(frame.len() % ALIGNMENT, 0);
         assert_eq!(decode_at(frame.at(place), place), Some(batch()));
+    }
+
+    #[test]
+    fn a_slice_a_decoded_batch_and_no_rows_at_all_take_only_their_own_room() {
+        let place = Position { segment: 0, offset: 8 };
+        let mut builder = BatchBuilder::new("cpu", &Identity::host("web-1")).unwrap();
+        for time in 0..10_000 {
+            builder.row(time).set("utilization", 0.5).unwrap().set("core", "0").unwrap();
+        }
+        let large = builder.finish().unwrap();
+        let decoded = decode_at(encode(&large).unwrap().at(place), place).unwrap();
+        for (batch, few) in [(large.clone(), 0), (decoded.slice(7, 5), 5), (decoded.slice(3, 0), 0)] {
+            let mut frame = encode(&batch).unwrap();
+            assert_eq!(decode_at(frame.at(place), place), Some(batch.clone()));
+            let bytes = frame.len() as usize;
+            assert!(estimate(&batch) < bytes * 2 + 8_192, "{} for {bytes}", estimate(&batch));
+            assert!(bytes < estimate(&batch) + 8_192, "{} for {bytes}", estimate(&batch));
+            if batch.rows() < 10_000 {
+                assert_eq!(batch.rows(), few);
+                assert!(bytes < 10_000, "{bytes}");
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod frame;
 mod lock;
 mod position;
+mod queue;
 mod reader;
 mod recovery;
 mod segments;
@@ -22,12 +23,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub use lock::FolderLock;
 pub use position::Position;
 pub use reader::LogReader;
 pub use recovery::Recovery;
+
+use queue::{Queue, Request};
 
 use crate::model::MetricBatch;
 use crate::{Error, ErrorKind, Result};
@@ -35,7 +38,8 @@ use crate::{Error, ErrorKind, Result};
 /// How a log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
-    /// A segment file that has reached this size is followed by a new one.
+    /// A segment file that has reached this size is followed by a new one. At most a quarter of `max_bytes` is used,
+    /// because the last segment cannot be trimmed.
     pub segment_bytes: u64,
     /// Bound of all segment files together; an append that would pass it is refused until the log is trimmed.
     pub max_bytes: u64,
@@ -61,7 +65,8 @@ struct Shared {
     state: Arc<Mutex<State>>,
     /// Held over file work, so that two trims never race.
     trimming: Mutex<()>,
-    writer: Mutex<Option<Writer>>,
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     _lock: FolderLock,
 }
 
@@ -71,15 +76,6 @@ struct State {
     end: Position,
     bytes: u64,
 }
-
-#[derive(Debug)]
-struct Writer {
-    requests: mpsc::Sender<writer::Request>,
-    thread: JoinHandle<()>,
-}
-
-/// Appends that may wait for the writer's thread; more make their callers wait.
-const QUEUE: usize = 64;
 
 impl Log {
     /// Opens the log in `folder`, which is made if need be, and makes its end sound: a torn tail is cut off.
@@ -93,18 +89,29 @@ impl Log {
         let lock = FolderLock::take(folder)?;
         let recovered = recovery::recover(folder)?;
         let state = Arc::new(Mutex::new(State { end: recovered.end, bytes: recovered.report.bytes }));
-        let (requests, queue) = mpsc::channel(QUEUE);
-        let appender =
-            writer::Appender::new(folder, options, recovered.file, recovered.end, Arc::clone(&state))?;
+        let queue = Arc::new(Queue::new());
+        let appender = writer::Appender {
+            folder: folder.to_owned(),
+            options: LogOptions {
+                segment_bytes: options.segment_bytes.min(options.max_bytes / 4),
+                ..options
+            },
+            file: recovered.file,
+            end: recovered.end,
+            sealed: recovered.end.offset > segments::HEADER_BYTES,
+            state: Arc::clone(&state),
+            queue: Arc::clone(&queue),
+        };
         let thread = std::thread::Builder::new()
             .name("barograph-log".into())
-            .spawn(move || appender.run(queue))
+            .spawn(move || appender.run())
             .map_err(|e| failed("start the log's thread for", folder, e))?;
         let shared = Shared {
             folder: folder.to_owned(),
             state,
             trimming: Mutex::new(()),
-            writer: Mutex::new(Some(Writer { requests, thread })),
+            queue,
+            thread: Mutex::new(Some(thread)),
             _lock: lock,
         };
         Ok((Self { shared: Arc::new(shared) }, recovered.report))
@@ -112,22 +119,27 @@ impl Log {
 
     /// Appends one frame per batch and returns the position after the last, once all of them are on the disk.
     ///
-    /// Appends that wait at the same time share an fsync. A caller that stops waiting does not stop the append.
+    /// Appends that wait at the same time share an fsync. If the caller stops waiting, the batches may or may not be in
+    /// the log.
     ///
     /// # Errors
-    /// [`ErrorKind::Capacity`] (worth trying later) when the log or the disk is full. After any error none of the
-    /// batches is in the log.
+    /// [`ErrorKind::Capacity`] (worth trying later) when the log or the disk is full; [`ErrorKind::Invalid`] when the
+    /// batches can never fit. After any error none of the batches is in the log.
     pub async fn append(&self, batches: &[MetricBatch]) -> Result<Position> {
+        if batches.is_empty() {
+            return Ok(self.end());
+        }
+        let closed = || self.unable("the log is closed; open it again");
+        let bytes = batches.iter().map(frame::estimate).sum();
+        let room = self.shared.queue.room(bytes).await.map_err(|_| closed())?;
         let batches = batches.to_vec();
         // Encoding is work for a core, so it is done here, for each caller on a thread of its own.
         let frames = tokio::task::spawn_blocking(move || batches.iter().map(frame::encode).collect())
             .await
             .map_err(|e| self.unable("the encoding task failed").with_source(e))?;
-        let frames: Vec<frame::Encoded> = Result::from_iter::<Vec<Result<_>>>(frames)?;
-        let requests = self.shared.writer.lock().as_ref().map(|writer| writer.requests.clone());
+        let frames = Result::from_iter::<Vec<Result<_>>>(frames)?;
         let (reply, answer) = oneshot::channel();
-        let closed = || self.unable("the log is closed; open it again");
-        requests.ok_or_else(closed)?.send(writer::Request { frames, reply }).await.map_err(|_| closed())?;
+        self.shared.queue.push(Request { frames, reply, _room: room }).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -142,7 +154,7 @@ impl Log {
     }
 
     /// Lets go of what lies before `upto`: nobody will read it again. Whole segment files are deleted, after the trim
-    /// point is durable. Cheap when there is nothing to delete; otherwise it waits for the disk.
+    /// point is durable. It waits for the disk.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if `upto` lies beyond the end; otherwise the file system's trouble. A trim that failed
@@ -155,10 +167,10 @@ impl Log {
                 .with_resource(self.shared.folder.display().to_string()));
         }
         trim::persist(&self.shared.folder, upto)?;
-        let freed = trim::delete_before(&self.shared.folder, upto)?;
-        let mut state = self.shared.state.lock();
-        state.bytes = state.bytes.saturating_sub(freed);
-        Ok(())
+        trim::delete_before(&self.shared.folder, upto, |freed| {
+            let mut state = self.shared.state.lock();
+            state.bytes = state.bytes.saturating_sub(freed);
+        })
     }
 
     /// Finishes the appends that wait, and ends the writer's thread. Other clones get an error from then on.
@@ -166,8 +178,7 @@ impl Log {
     /// # Errors
     /// The writer's thread panicked.
     pub fn close(self) -> Result<()> {
-        let writer = self.shared.writer.lock().take();
-        self.shared.join(writer)
+        self.shared.close()
     }
 
     fn unable(&self, reason: &str) -> Error {
@@ -177,9 +188,9 @@ impl Log {
 }
 
 impl Shared {
-    fn join(&self, writer: Option<Writer>) -> Result<()> {
-        let Some(Writer { requests, thread }) = writer else { return Ok(()) };
-        drop(requests);
+    fn close(&self) -> Result<()> {
+        self.queue.close();
+        let Some(thread) = self.thread.lock().take() else { return Ok(()) };
         thread.join().map_err(|_| {
             Error::unavailable("close log", "its thread panicked; what was acknowledged is safe")
                 .with_resource(self.folder.display().to_string())
@@ -189,8 +200,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let writer = self.writer.get_mut().take();
-        if let Err(error) = self.join(writer) {
+        if let Err(error) = self.close() {
             tracing::error!(error = %error.chain(), "the log did not close well");
         }
     }

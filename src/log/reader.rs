@@ -32,7 +32,9 @@ impl LogReader {
         // The trim point is read after the list: what is deleted in between was before it.
         let trimmed = trim::read(folder)?;
         let first = waiting.first().copied().unwrap_or(0);
-        let gone = from < trimmed || (from != Position::START && from.segment < first);
+        // Without a trim point the segments say what is gone.
+        let lost = trimmed == Position::START && from != Position::START && from.segment < first;
+        let gone = from < trimmed || lost;
         if gone {
             return Err(Error::new(
                 ErrorKind::NotFound,
@@ -132,7 +134,9 @@ impl SegmentReader {
             file.read_exact_at(&mut header, 0).map_err(unable)?;
             segments::check_version(&header, &path)?;
         }
-        let offset = start.max(segments::HEADER_BYTES);
+        // A position may lie beyond a file that was damaged, and one from elsewhere may be anything at all.
+        let beyond = length.max(segments::HEADER_BYTES);
+        let offset = start.clamp(segments::HEADER_BYTES, beyond).next_multiple_of(frame::ALIGNMENT);
         Ok(Self { file, path, segment, length, offset, damaged: 0, torn: false })
     }
 

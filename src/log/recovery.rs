@@ -31,7 +31,7 @@ pub(super) struct Recovered {
 /// Finishes a trim that was cut short, cuts off a torn tail, and starts the first segment if there is none.
 pub(super) fn recover(folder: &Path) -> Result<Recovered> {
     let trimmed = trim::read(folder)?;
-    trim::delete_before(folder, trimmed)?;
+    trim::delete_before(folder, trimmed, |_| {})?;
     let numbers = segments::list(folder)?;
     let Some(last) = numbers.last().copied() else {
         // Never a number again that readers may remember.

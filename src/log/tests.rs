@@ -1,5 +1,7 @@
+mod disk;
+
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -122,6 +124,48 @@ async fn a_closed_log_says_so_and_a_second_writer_is_refused() {
     let error = clone.append(&[batch(1)]).await.unwrap_err();
     assert!(error.to_string().contains("closed"), "{error}");
     assert!(clone.trim(Position { segment: 9, offset: 0 }).is_err());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn closing_while_appends_wait_answers_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(folder.path(), small()).unwrap();
+    let appends: Vec<_> = (0..300)
+        .map(|n| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(&[batch(n)]).await.map(|end| (end, n)) })
+        })
+        .collect();
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    // Blocks the only thread on which the appends could go on.
+    log.close().unwrap();
+    let mut said = Vec::new();
+    for append in appends {
+        match append.await.unwrap() {
+            Ok(done) => said.push(done),
+            Err(error) => assert!(error.to_string().contains("closed"), "{error}"),
+        }
+    }
+    said.sort_unstable();
+    assert_eq!(read(folder.path(), Position::START), said);
+}
+
+#[tokio::test]
+async fn a_position_is_never_given_twice_even_if_the_end_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(folder.path(), LogOptions::default()).unwrap();
+    let kept = log.append(&[batch(1)]).await.unwrap();
+    let lost = log.append(&[batch(2)]).await.unwrap();
+    log.close().unwrap();
+    let file = OpenOptions::new().write(true).open(segments::path(folder.path(), 0)).unwrap();
+    file.set_len(lost.offset - 3).unwrap();
+    let (log, recovery) = Log::open(folder.path(), LogOptions::default()).unwrap();
+    assert_eq!(recovery.truncated_bytes, lost.offset - kept.offset - 3);
+    assert_eq!(log.end(), kept);
+    let next = log.append(&[batch(3)]).await.unwrap();
+    assert_eq!(read(folder.path(), lost), [(next, 3)], "who saw the lost end misses nothing that came after");
+    assert_eq!(read(folder.path(), kept), [(next, 3)]);
+    assert_eq!(read(folder.path(), Position { segment: 0, offset: u64::MAX }), [(next, 3)]);
 }
 
 #[tokio::test]

@@ -47,14 +47,19 @@ fn parse(text: &str) -> Option<Position> {
     Some(Position { segment: segment.parse().ok()?, offset: offset.parse().ok()? })
 }
 
-/// Deletes the segments that lie wholly before `upto`; gives the bytes they had.
-pub(super) fn delete_before(folder: &Path, upto: Position) -> Result<u64> {
-    let mut freed = 0;
-    for segment in segments::list(folder)?.into_iter().filter(|segment| *segment < upto.segment) {
+/// Deletes the segments that lie wholly before `upto`, and says for each how many bytes it had. The last segment stays.
+pub(super) fn delete_before(folder: &Path, upto: Position, mut freed: impl FnMut(u64)) -> Result<()> {
+    let mut numbers = segments::list(folder)?;
+    let last = numbers.pop();
+    numbers.extend(last.filter(|last| *last < upto.segment));
+    for segment in numbers.into_iter().filter(|segment| *segment <= upto.segment) {
         let path = segments::path(folder, segment);
-        let bytes = fs::metadata(&path).map(|file| file.len());
-        fs::remove_file(&path).map_err(|e| failed("delete log segment", &path, e))?;
-        freed += bytes.unwrap_or(0);
+        let unable = |e| failed("delete log segment", &path, e);
+        let bytes = fs::metadata(&path).map_err(unable)?.len();
+        if segment < upto.segment || bytes <= upto.offset {
+            fs::remove_file(&path).map_err(unable)?;
+            freed(bytes);
+        }
     }
-    Ok(freed)
+    Ok(())
 }

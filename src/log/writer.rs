@@ -2,62 +2,35 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
 
-use super::frame::Encoded;
+use super::queue::{Queue, Request};
 use super::recovery::start_segment;
 use super::{LogOptions, Position, State, failed, segments};
 use crate::{Error, ErrorKind, Result};
 
-/// A group is closed at this size, so that the first of it does not wait for too many others.
-const GROUP_BYTES: u64 = 16 << 20;
-
-/// An append that waits.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) frames: Vec<Encoded>,
-    pub(super) reply: oneshot::Sender<Result<Position>>,
-}
-
 /// Owns the last segment.
 #[derive(Debug)]
 pub(super) struct Appender {
-    folder: PathBuf,
-    options: LogOptions,
-    file: File,
+    pub(super) folder: PathBuf,
+    pub(super) options: LogOptions,
+    pub(super) file: File,
     /// After the last byte written, durable or not.
-    end: Position,
-    /// After a failed write nobody knows what the file holds: the next append goes to a new one.
-    broken: bool,
-    state: Arc<Mutex<State>>,
+    pub(super) end: Position,
+    /// Whether the next append must go to a new segment. So it is after a failed write and after opening: offsets that
+    /// somebody may have seen are never given to other frames.
+    pub(super) sealed: bool,
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) queue: Arc<Queue>,
 }
 
 impl Appender {
-    pub(super) fn new(
-        folder: &Path,
-        options: LogOptions,
-        file: File,
-        end: Position,
-        state: Arc<Mutex<State>>,
-    ) -> Result<Self> {
-        Ok(Self { folder: folder.to_owned(), options, file, end, broken: false, state })
-    }
-
-    /// Serves requests until the last sender is gone.
-    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        while let Some(first) = requests.blocking_recv() {
-            let mut bytes = first.bytes();
-            let mut group = vec![first];
-            while bytes < GROUP_BYTES
-                && let Ok(next) = requests.try_recv()
-            {
-                bytes += next.bytes();
-                group.push(next);
-            }
+    /// Serves requests until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        while let Some(group) = self.queue.take() {
             self.commit(group);
         }
     }
@@ -65,9 +38,18 @@ impl Appender {
     /// Writes a group and makes it durable with one sync; or takes all of it back.
     fn commit(&mut self, group: Vec<Request>) {
         let (mut admitted, refused) = self.admit(group);
+        if !refused.is_empty() && self.end.offset > segments::HEADER_BYTES {
+            // The last segment is never deleted, so it must not be what keeps the log full.
+            self.sealed = true;
+            if admitted.is_empty()
+                && let Err(error) = self.roll()
+            {
+                tracing::warn!(error = %error.chain(), "the full log cannot begin a new segment yet");
+            }
+        }
         for request in refused {
-            let bytes = request.bytes();
-            request.answer(Err(self.full(bytes)));
+            let error = self.full(request.bytes());
+            request.answer(Err(error));
         }
         if admitted.is_empty() {
             return;
@@ -91,7 +73,9 @@ impl Appender {
 
     /// Splits off the requests for which there is no room.
     fn admit(&self, group: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
-        let mut room = self.options.max_bytes.saturating_sub(self.state.lock().bytes);
+        // Two headers are kept back: for the segment that this group begins, and for one when the log is full.
+        let taken = self.state.lock().bytes + 2 * segments::HEADER_BYTES;
+        let mut room = self.options.max_bytes.saturating_sub(taken);
         group.into_iter().partition(|request| {
             let bytes = request.bytes();
             let fits = bytes <= room;
@@ -102,7 +86,7 @@ impl Appender {
 
     /// The positions after each request.
     fn write(&mut self, group: &mut [Request]) -> Result<Vec<Position>> {
-        if self.broken || self.end.offset >= self.options.segment_bytes {
+        if self.sealed || self.end.offset >= self.options.segment_bytes {
             self.roll()?;
         }
         let start = self.end;
@@ -110,7 +94,11 @@ impl Appender {
         if result.is_err() {
             // Cut the half-written frames off again, so that a full disk costs nothing but this append. If even that
             // fails they have no sound checksum or were never acknowledged, so reading them does no harm.
-            self.broken = self.file.set_len(start.offset).and_then(|()| self.file.sync_all()).is_err();
+            let path = segments::path(&self.folder, start.segment);
+            if let Err(error) = self.file.set_len(start.offset).and_then(|()| self.file.sync_all()) {
+                tracing::warn!(%error, path = %path.display(), "cannot cut off what was written in vain");
+            }
+            self.sealed = true;
             self.end = start;
         }
         result
@@ -142,7 +130,7 @@ impl Appender {
         let (file, end) = start_segment(&self.folder, self.end.segment + 1)?;
         self.file = file;
         self.end = end;
-        self.broken = false;
+        self.sealed = false;
         let mut state = self.state.lock();
         state.bytes += end.offset;
         state.end = end;
@@ -151,22 +139,25 @@ impl Appender {
 
     fn full(&self, bytes: u64) -> Error {
         let limit = self.options.max_bytes;
-        let reason = format!(
-            "{bytes} bytes more would pass its bound of {limit} bytes; it has room again once it is trimmed"
-        );
-        Error::new(ErrorKind::Capacity, "append to log", reason)
+        let (kind, reason) = if bytes + 3 * segments::HEADER_BYTES > limit {
+            let reason =
+                format!("{bytes} bytes are more than its bound of {limit} bytes; send fewer rows at a time");
+            (ErrorKind::Invalid, reason)
+        } else {
+            let reason = format!(
+                "{bytes} bytes more would pass its bound of {limit} bytes; it has room again once it is trimmed"
+            );
+            (ErrorKind::Capacity, reason)
+        };
+        Error::new(kind, "append to log", reason)
             .with_provider("log")
             .with_resource(self.folder.display().to_string())
     }
 }
 
-impl Request {
-    fn bytes(&self) -> u64 {
-        self.frames.iter().map(Encoded::len).sum()
-    }
-
-    fn answer(self, result: Result<Position>) {
-        // A caller that stopped waiting does not want to know.
-        let _ = self.reply.send(result);
+impl Drop for Appender {
+    /// Even if the thread panicked nobody waits for it.
+    fn drop(&mut self) {
+        self.queue.abandon();
     }
 }
