@@ -40,7 +40,9 @@ enum Command {
     Check(check::Args),
     Schema(schema::Args),
     Run(run::Args),
+    /// Answer an SQL query over the store, also while it is written to
     Query(query::Args),
+    /// List the tables of the store with their rows, times and columns
     Tables(tables::Args),
 }
 

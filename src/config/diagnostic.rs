@@ -61,6 +61,10 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// Faults of the file with this text. `hidden` are stretches that must not be quoted.
     pub(super) fn new(file: &str, text: &str, mut list: Vec<Diagnostic>, hidden: &[Place]) -> Self {
+        for fault in &mut list {
+            fault.message = harmless(&fault.message);
+            fault.help.iter_mut().for_each(|help| *help = harmless(help));
+        }
         list.sort_by(|a, b| a.place.cmp(&b.place).then_with(|| a.message.cmp(&b.message)));
         list.dedup();
         let omitted = list.len().saturating_sub(MOST);
@@ -156,13 +160,17 @@ impl Diagnostics {
 fn printable(line: &str, number: usize, hidden: &[Place]) -> String {
     let at = |column: usize| Position { line: number, column };
     let masked = |column: usize| hidden.iter().any(|place| (place.start..place.end).contains(&at(column)));
-    line.chars()
-        .enumerate()
-        .map(|(index, c)| match c {
-            _ if masked(index + 1) => '*',
-            '\t' => ' ',
-            // Controls, and marks that turn the direction of text.
-            c if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') => '\u{fffd}',
+    let shown = line.chars().enumerate().map(|(index, c)| if masked(index + 1) { '*' } else { c });
+    harmless(&shown.collect::<String>())
+}
+
+/// One line, without controls and without marks that turn the direction of text; as many characters as before.
+fn harmless(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    text.chars()
+        .map(|c| match c {
+            '\t' | '\n' => ' ',
+            c if c.is_control() || turns(c) => '\u{fffd}',
             c => c,
         })
         .collect()

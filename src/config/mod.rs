@@ -11,6 +11,7 @@ mod expand;
 mod meaning;
 mod named;
 mod pipeline;
+mod queries;
 mod reference;
 mod report;
 mod schema;

@@ -6,12 +6,16 @@ use std::collections::BTreeSet;
 use super::diagnostic::Diagnostic;
 use super::meaning::{Part, typed};
 use super::pipeline::TransformConfig;
+use super::queries::{Query, try_all};
 use super::report::{Report, key_place, place, tick, ticks};
 use super::suggest::closest;
-use crate::model::Catalog;
+use crate::Error;
+use crate::model::{Catalog, TIME};
 use crate::transform::{Downsample, Drop, Filter, Keep, Rename, Sql, Tag};
 use crate::yaml::{Node, NodeKind};
-use crate::{Error, Result};
+
+/// Columns that begin so are tags of resources in a cloud; no table declares them.
+const CLOUD_TAG: &str = "tag_";
 
 /// Checks transforms in their order.
 pub(super) struct Transforms<'a> {
@@ -47,6 +51,7 @@ impl<'a> Transforms<'a> {
         for part in &parts {
             self.table(part);
             if let Some(transform) = typed::<TransformConfig>(part, self.report) {
+                self.columns(part, &transform);
                 queries.extend(self.transform(part, &transform).map(|query| (part, query)));
                 self.note(part, &transform);
             } else {
@@ -57,7 +62,7 @@ impl<'a> Transforms<'a> {
                 self.changed.extend(self.tables.iter().cloned());
             }
         }
-        for (part, result) in run(queries) {
+        for (part, result) in try_all(queries) {
             if let Err(error) = result {
                 self.refused(part, "query", &error);
             }
@@ -77,6 +82,58 @@ impl<'a> Transforms<'a> {
         }
         let help = format!("known are {}", ticks(known()));
         self.report.add(&path, fault.help(help));
+    }
+
+    /// Columns that are named must be there, as far as it can be known which are.
+    fn columns(&mut self, part: &Part<'_>, transform: &TransformConfig) {
+        let (key, table, names): (_, _, Vec<&str>) = match transform {
+            TransformConfig::Drop(config) => ("columns", &config.table, texts(&config.columns)),
+            TransformConfig::Keep(config) => ("columns", &config.table, texts(&config.columns)),
+            TransformConfig::Rename(config) => ("columns", &config.table, texts(config.columns.keys())),
+            TransformConfig::Downsample(config) => {
+                ("aggregate", &config.table, texts(config.aggregate.keys()))
+            }
+            TransformConfig::Tag(config) if config.set.is_empty() => ("set", &config.table, Vec::new()),
+            _ => return,
+        };
+        let path = part.path.key(key);
+        if names.is_empty() && key != "aggregate" {
+            let (path, fault) =
+                part.fault_at(key, format!("{} is empty: nothing would be done", path.name()));
+            return self.report.add(&path, fault);
+        }
+        let Some(known) = self.known(table.as_deref()).filter(|_| !self.report.is_secret(&path)) else {
+            return;
+        };
+        let Some(node) = part.node.get(key) else { return };
+        for name in names.into_iter().filter(|name| !known.contains(*name) && !name.starts_with(CLOUD_TAG)) {
+            let of = table.as_deref().map_or("any table".to_owned(), tick);
+            let message = format!("there is no column {} in {of}", tick(name));
+            let mut fault = Diagnostic::new(find(node, name).unwrap_or(place(node)), message);
+            if let Some(meant) = closest(name, known.iter().map(String::as_str)) {
+                fault = fault.help(format!("did you mean {}?", tick(meant)));
+            }
+            if table.is_some() {
+                fault = fault.help(format!("known are {}", ticks(known.iter().map(String::as_str))));
+            }
+            self.report.add(&path, fault);
+        }
+    }
+
+    /// The columns of a table, or of all, unless earlier transforms changed them.
+    fn known(&self, table: Option<&str>) -> Option<BTreeSet<String>> {
+        let catalog = Catalog::builtin().ok()?;
+        let tables = match table {
+            Some(name) => vec![catalog.table(name).ok()?],
+            None => catalog.tables().collect(),
+        };
+        if tables.iter().any(|table| self.changed.contains(table.name())) {
+            return None;
+        }
+        let declared = tables.iter().flat_map(|table| table.columns()).map(|column| column.name.clone());
+        let set =
+            self.tags.iter().filter(|(_, of)| table.is_none() || of.is_none() || of.as_deref() == table);
+        Some(declared.chain(set.map(|(name, _)| name.clone())).chain([TIME.to_owned()]).collect())
     }
 
     /// Builds the transform as a run would; gives a query that is still to be tried.
@@ -145,13 +202,25 @@ impl<'a> Transforms<'a> {
             false => error.chain(),
         };
         let found = part.node.get(key).zip(error.resource()).and_then(|(node, word)| find(node, word));
-        let message = format!("{}: {reason}", part.path.key(key).name());
-        let (path, fault) = match found {
+        // The value stands in the line that is quoted; what comes in further lines explains.
+        let own = match part.node.get(key).map(|node| &node.kind) {
+            Some(NodeKind::Scalar { value: serde_json::Value::String(value), .. }) => format!("`{value}`: "),
+            _ => String::new(),
+        };
+        let reason = if own.is_empty() { reason } else { reason.replace(&own, "") };
+        let mut lines = reason.lines();
+        let message = format!("{}: {}", part.path.key(key).name(), lines.next().unwrap_or_default());
+        let (path, mut fault) = match found {
             Some(place) => (part.path.key(key), Diagnostic::new(place, message)),
             None => part.fault_at(key, message),
         };
+        fault.help.extend(lines.map(str::to_owned));
         self.report.add(&path, fault);
     }
+}
+
+fn texts<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+    names.into_iter().map(String::as_str).collect()
 }
 
 /// The key or item of this name in a value.
@@ -166,33 +235,4 @@ fn find(node: &Node, word: &str) -> Option<super::diagnostic::Place> {
             .map(place),
         NodeKind::Scalar { .. } => None,
     }
-}
-
-/// A query to be tried on no rows.
-struct Query {
-    sql: Sql,
-    tags: Vec<String>,
-}
-
-/// Tries queries; on a thread of its own, because a check may be called from inside a runtime and must not need one.
-fn run<T: Copy + Send>(queries: Vec<(T, Query)>) -> Vec<(T, Result<()>)> {
-    if queries.is_empty() {
-        return Vec::new();
-    }
-    let tried = std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            let try_all = async {
-                let mut tried = Vec::new();
-                for (of, Query { sql, tags }) in queries {
-                    tried.push((of, sql.check(tags.iter().map(String::as_str)).await));
-                }
-                tried
-            };
-            Some(runtime.block_on(try_all))
-        });
-        thread.join().ok().flatten()
-    });
-    // Without threads there is no run either; the syntax has been checked.
-    tried.unwrap_or_default()
 }

@@ -196,7 +196,7 @@ fn tables_and_sql() {
     transforms(
         &["type: sql, table: cpu, query: \"SELEC 1\""],
         &[
-            "7:37 `transforms[0].query`: cannot run the query of a transform: `SELEC 1`: SQL error: ParserError(\"Expected: an SQL \
+            "7:37 `transforms[0].query`: cannot run the query of a transform: SQL error: ParserError(\"Expected: an SQL \
          statement, found: SELEC at Line: 1, Column: 1\")",
         ],
     );
@@ -233,6 +233,52 @@ fn tables_and_sql() {
         &["type: tag, set: { rack: 12 }"],
         &["7:31 `transforms[0].set.rack` must be a text, not a number"],
     );
+}
+
+#[test]
+fn columns_that_are_nowhere() {
+    transforms(
+        &["type: drop, table: cpu, columns: [steal, steel]"],
+        &["7:48 there is no column `steel` in `cpu`"],
+    );
+    transforms(
+        &["type: keep, columns: [used_bytes, usedbytes]"],
+        &["7:41 there is no column `usedbytes` in any table"],
+    );
+    transforms(
+        &["type: downsample, every: 1m, aggregate: { utilzation: max }"],
+        &["7:49 there is no column `utilzation` in any table"],
+    );
+    transforms(&["type: rename, table: disk, columns: { a: b }"], &["7:45 there is no column `a` in `disk`"]);
+    transforms(
+        &["type: drop, columns: []"],
+        &["7:28 `transforms[0].columns` is empty: nothing would be done"],
+    );
+    transforms(&["type: tag, set: {}"], &["7:23 `transforms[0].set` is empty: nothing would be done"]);
+    // What earlier transforms added or changed is there, and a cloud may add tags.
+    transforms(&["type: tag, set: { site: lab }", "type: drop, columns: [site, tag_team]"], &[]);
+    transforms(
+        &["type: rename, table: cpu, columns: { steal: s }", "type: drop, table: cpu, columns: [s]"],
+        &[],
+    );
+    transforms(
+        &["type: tag, table: disk, set: { a: b }", "type: drop, table: cpu, columns: [a]"],
+        &["8:41 there is no column `a` in `cpu`"],
+    );
+}
+
+#[test]
+fn sql_is_not_repeated_and_what_follows_is_help() {
+    let text = format!(
+        "{GOOD}transforms:\n  - type: filter\n    table: disk\n    where: |\n      utilisation\n      > 0.5\n"
+    );
+    let faults = check_here(&text).unwrap_err();
+    let fault = faults.iter().next().unwrap();
+    assert!(
+        fault.message.contains("No field named utilisation") && !fault.message.contains("0.5"),
+        "{faults}"
+    );
+    assert!(fault.help.iter().any(|help| help.contains("utilization")), "{faults}");
 }
 
 /// What transforms say about themselves stands at the word that they speak of.
