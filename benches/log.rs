@@ -2,6 +2,7 @@
 //! and synced, with neither encoding nor checksums, in the same run.
 #![allow(missing_docs, reason = "criterion's macros make functions without documentation")]
 #![allow(clippy::unwrap_used, reason = "a bench says what failed by panicking")]
+#![allow(clippy::print_stdout, reason = "what was measured is said where criterion says the rest")]
 
 use std::fs::File;
 use std::io::Write;
