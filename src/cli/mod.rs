@@ -1,4 +1,7 @@
-//! The command line: one file per command, with nothing in it but arguments and printing.
+//! The command line: one file per command, with its arguments and what it prints; no logic beyond that.
+//!
+//! Exit codes: 0 success; 1 failure, told on standard error with its causes; 2 wrong usage or a bad pipeline file; 3 and
+//! 4 as [`run`] says; 130 interrupted.
 
 pub mod check;
 pub mod logging;
@@ -10,50 +13,83 @@ pub mod screen;
 pub mod status;
 pub mod tables;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::Result;
+use crate::{Error, Result};
+use logging::LogArgs;
+use screen::Screen;
 
-/// Exit code of a command whose input was wrong, as of one whose arguments were.
+/// Exit code for wrong usage and bad pipeline files.
 pub const BAD_INPUT: u8 = 2;
 
 /// Telemetry of virtual machines and containers as an unbroken line: collect, carry, store, query.
 #[derive(Debug, Parser)]
-#[command(name = "barograph", version, about, arg_required_else_help = true)]
+#[command(name = "barograph", version, max_term_width = 100, propagate_version = false)]
 struct Cli {
+    #[command(flatten)]
+    logging: LogArgs,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check pipeline files: everything that is wrong, at once, with its place
     Check(check::Args),
-    /// Run a pipeline: collect, transform, store
-    Run(Box<run::Args>),
-    /// Answer SQL from a store, also while `run` writes to it
-    Query(query::Args),
-    /// List the tables of a store
-    Tables(tables::Args),
-    /// Write the schema of pipeline files or of the measurement tables
     Schema(schema::Args),
+    Run(run::Args),
+    Query(query::Args),
+    Tables(tables::Args),
 }
 
-/// Runs the command that the arguments name.
+/// Parses the arguments, runs the command and tells how it ended.
 pub fn main() -> ExitCode {
-    let result: Result<ExitCode> = match Cli::parse().command {
-        Command::Check(args) => check::run(&args),
-        Command::Run(args) => run::run(*args),
+    match Cli::try_parse() {
+        Ok(cli) => start(cli).unwrap_or_else(|error| {
+            // Where standard error is closed nobody is told.
+            writeln!(io::stderr(), "error: {}", error.chain()).ok();
+            ExitCode::FAILURE
+        }),
+        Err(error) => {
+            // Help and the version come this way too.
+            error.print().ok();
+            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<ExitCode> {
+    let screen = Screen::default();
+    let usual = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    logging::start(&cli.logging, usual, &screen)?;
+    match cli.command {
+        Command::Check(args) => check::run(args),
+        Command::Schema(args) => schema::run(args),
+        Command::Run(args) => run::run(args, screen),
         Command::Query(args) => query::run(args),
         Command::Tables(args) => tables::run(args),
-        Command::Schema(args) => schema::run(&args),
-    };
-    result.unwrap_or_else(|error| {
-        output::complain(&error);
-        ExitCode::FAILURE
-    })
+    }
+}
+
+/// A tokio runtime with all cores.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::unavailable("start the runtime", "no threads to be had").with_source(error))
+}
+
+/// Prints a whole text. A reader that has gone (`| head`) is no failure.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write to", "standard output", error))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +99,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_fit_together() {
+    fn the_definitions_of_all_commands_hold_together() {
         Cli::command().debug_assert();
+        let names: Vec<_> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        assert_eq!(names, ["check", "schema", "run", "query", "tables"]);
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{} has no description", command.get_name());
+        }
+    }
+
+    #[test]
+    fn options_of_the_log_may_stand_anywhere() {
+        for line in [
+            ["barograph", "--log-format", "json", "--log-level", "debug", "check", "x"],
+            ["barograph", "check", "x", "--log-format", "json", "--log-level", "debug"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.logging.log_format, logging::LogFormat::Json);
+            assert_eq!(cli.logging.log_level.as_deref(), Some("debug"));
+        }
+        let wrong = Cli::try_parse_from(["barograph", "chekc"]).unwrap_err();
+        assert_eq!(wrong.exit_code(), i32::from(BAD_INPUT));
     }
 }

@@ -44,29 +44,6 @@ pub(super) struct Target {
     file: Option<PathBuf>,
 }
 
-/// A tokio runtime with all cores.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::unavailable("start the runtime", "no threads to be had").with_source(error))
-}
-
-/// Prints text on standard output; a reader that has gone is none of our trouble.
-pub(super) fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
-}
-
-/// Says on standard error why a command failed.
-pub(super) fn complain(error: &Error) {
-    // Where even that cannot be written, nobody is there to read it.
-    let _ = writeln!(io::stderr().lock(), "error: {}", error.chain());
-}
-
 impl Target {
     /// Decides the form where none is asked for: what the file's name ends in, a table on a terminal, else NDJSON.
     pub(super) fn new(format: Option<Format>, file: Option<PathBuf>, terminal: bool) -> Result<Self> {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 use futures::StreamExt;
 
-use super::output::{self, Format, Target};
+use super::output::{Format, Target};
 use crate::analytics::{Answer, Engine, EngineOptions};
 use crate::model::{Size, Span};
 use crate::store::Reader;
@@ -47,7 +47,7 @@ pub struct Args {
 /// # Errors
 /// Those of the store, of the statement, and of writing the answer.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let runtime = output::runtime()?;
+    let runtime = super::runtime()?;
     let finished = runtime.block_on(async {
         tokio::select! {
             result = answer(args) => result.map(|()| ExitCode::SUCCESS),

@@ -3,14 +3,15 @@
 //! SIGINT and SIGTERM stop the sources and drain the rows on their way; a second one ends at once. SIGHUP reads the
 //! file again: a bad one is refused and the running pipeline goes on.
 
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::logging::{self, LogArgs};
+use super::BAD_INPUT;
 use super::screen::Screen;
 use super::status::{self, Surroundings};
 use crate::config::{self, Listen, Pipeline, SinkConfig};
@@ -36,32 +37,24 @@ pub struct Args {
     /// Stop after this time, as in 60s or 5m.
     #[arg(long = "for", value_name = "DURATION")]
     pub duration: Option<Span>,
-    /// Where /healthz, /readyz and /metrics are served, instead of the address in the file: ADDRESS:PORT, or none.
+    /// Where /healthz, /readyz and /metrics are served, instead of the file's settings: ADDRESS:PORT, or none
     #[arg(long, value_name = "ADDR", env = "BAROGRAPH_LISTEN")]
     pub listen: Option<Listen>,
-    /// Token that /metrics demands; needed where other machines reach the address.
+    /// Token that /metrics demands; needed where other machines reach the address
     #[arg(long, value_name = "TOKEN", env = "BAROGRAPH_TOKEN", hide_env_values = true, value_parser = secret)]
     pub token: Option<Secret>,
-    /// Logging.
-    #[command(flatten)]
-    pub logging: LogArgs,
 }
 
 fn secret(text: &str) -> Result<Secret, String> {
     if text.is_empty() { Err("the token is empty".into()) } else { Ok(Secret::new(text)) }
 }
 
-/// Runs the command.
+/// Runs the command; `screen` is where the log goes. A bad file is told fault by fault, with [`BAD_INPUT`] as exit code.
 ///
 /// # Errors
-/// The file is bad, the address cannot be listened on, or a source or sink cannot be started.
-pub fn run(args: Args) -> Result<ExitCode> {
-    let screen = Screen::default();
-    logging::start(&args.logging, &screen)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::unavailable("start", "the system gave no threads").with_source(error))?;
+/// The address cannot be listened on, or a source or sink cannot be started.
+pub fn run(args: Args, screen: Screen) -> Result<ExitCode> {
+    let runtime = super::runtime()?;
     let result = runtime.block_on(Box::pin(supervise(args, screen)));
     // A thread that hangs in a system call must not keep the process alive.
     runtime.shutdown_background();
@@ -71,14 +64,20 @@ pub fn run(args: Args) -> Result<ExitCode> {
 async fn supervise(args: Args, screen: Screen) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
     let telemetry = Telemetry::default();
-    let mut config = load(&args.file)?;
+    let mut config = match config::load(&args.file) {
+        Ok(config) => config,
+        Err(faults) => {
+            // Where standard error is closed nobody is told.
+            write!(std::io::stderr(), "{faults}").ok();
+            return Ok(ExitCode::from(BAD_INPUT));
+        }
+    };
     let plan = Plan::new(&config, None, args.data.as_deref(), &telemetry)?;
+    // Both are read once: a reload keeps the address.
+    let token = args.token.clone().or_else(|| config.settings.token.clone());
     let server = match args.listen.unwrap_or(config.settings.listen) {
         Listen::None => None,
-        Listen::At(address) => {
-            let token = args.token.clone().or_else(|| config.settings.token.clone());
-            Some(Server::bind(address, token, Metrics::new(&telemetry)).await?)
-        }
+        Listen::At(address) => Some(Server::bind(address, token, Metrics::new(&telemetry)).await?),
     };
     let (address, observed) = server.as_ref().map(|server| (server.address(), server.observed())).unzip();
     let stop_serving = CancellationToken::new();
@@ -174,7 +173,9 @@ async fn watch(
 }
 
 async fn reload(runner: &mut Runner, config: &mut Pipeline, args: &Args, telemetry: &Telemetry) {
-    let planned = load(&args.file).and_then(|next| {
+    let loaded = config::load(&args.file)
+        .map_err(|faults| Error::invalid("use the pipeline file", format!("it has faults\n{faults}")));
+    let planned = loaded.and_then(|next| {
         let plan = Plan::new(&next, Some(config), args.data.as_deref(), telemetry)?;
         Ok((next, plan))
     });
@@ -191,10 +192,6 @@ async fn reload(runner: &mut Runner, config: &mut Pipeline, args: &Args, telemet
             tracing::error!(error = error.chain(), "the reload is refused; the running pipeline goes on");
         }
     }
-}
-
-fn load(file: &Path) -> Result<Pipeline> {
-    config::load(file).map_err(|diagnostics| Error::invalid("use the pipeline file", diagnostics.to_string()))
 }
 
 /// The signals that a pipeline listens to.
@@ -227,5 +224,15 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Settings;
+
+    #[test]
+    fn the_usual_address_is_the_servers() {
+        assert_eq!(Settings::default().listen, crate::serve::DEFAULT_ADDRESS.parse().unwrap());
     }
 }

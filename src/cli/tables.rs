@@ -11,7 +11,7 @@ use arrow::array::{
 };
 use clap::Args as ClapArgs;
 
-use super::output::{self, Format, Target};
+use super::output::{Format, Target};
 use crate::analytics::{Engine, EngineOptions, TableInfo};
 use crate::store::Reader;
 use crate::{Error, Result};
@@ -34,7 +34,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let target = Target::new(args.format, None, std::io::stdout().is_terminal())?;
     let engine = Engine::new(EngineOptions::default())?;
-    let tables = output::runtime()?.block_on(async {
+    let tables = super::runtime()?.block_on(async {
         let snapshot = Reader::open(&args.data)?.snapshot().await?;
         Ok::<_, Error>(engine.tables(&snapshot))
     })?;

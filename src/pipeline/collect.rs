@@ -39,7 +39,7 @@ pub(super) struct Source {
     pub(super) collector: Arc<dyn Collector>,
     /// Longest time for one collection.
     pub(super) deadline: Duration,
-    /// Bound of the wait after a tick.
+    /// The most that it waits after a tick.
     pub(super) jitter: Duration,
     pub(super) channel: mpsc::Sender<Parcel>,
     pub(super) marks: Arc<Marks>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::deliver::OpenSink;
 use super::queue::Overflow;
-use crate::config::{Pipeline, Settings, SinkConfig, SourceConfig, SourceKind, TransformConfig};
+use crate::config::{Pipeline, SinkConfig, SourceConfig, SourceKind, TransformConfig};
 use crate::provider::{Collector, host, kvm};
 use crate::sink::{Sink, stdout, store};
 use crate::telemetry::Telemetry;
@@ -41,7 +41,7 @@ pub struct SourcePlan {
     pub every: Duration,
     /// Longest time for one collection.
     pub deadline: Duration,
-    /// Bound of the wait after a tick.
+    /// The most that it waits after a tick.
     pub jitter: Duration,
     /// The running source of this name has the same configuration and may go on.
     pub unchanged: bool,
@@ -98,22 +98,19 @@ impl Plan {
                 Error::invalid("use as data folder", reason).with_resource(folder.display().to_string())
             );
         }
+        let same_settings = previous.is_some_and(|previous| previous.settings == config.settings);
         let mut sources = Vec::new();
         for (name, source) in &config.sources {
             let running =
                 previous.and_then(|p| p.sources.iter().find(|(other, _)| other.as_str() == name.as_str()));
-            sources.push(source_plan(
-                name,
-                source,
-                &config.settings,
-                running.is_some_and(|(_, running)| *running == *source),
-            ));
+            let unchanged = same_settings && running.is_some_and(|(_, running)| *running == *source);
+            sources.push(source_plan(name, source, config.settings.jitter.0, unchanged));
         }
         let (mut sinks, mut folder) = (Vec::new(), data.map(Path::to_owned));
         for (name, sink) in &config.sinks {
             let running =
                 previous.and_then(|p| p.sinks.iter().find(|(other, _)| other.as_str() == name.as_str()));
-            let unchanged = running.is_some_and(|(_, running)| *running == *sink);
+            let unchanged = same_settings && running.is_some_and(|(_, running)| *running == *sink);
             let mut sink = sink.clone();
             if let SinkConfig::Store(store) = &mut sink {
                 if let Some(data) = data {
@@ -142,13 +139,13 @@ impl Plan {
     }
 }
 
-fn source_plan(name: &str, source: &SourceConfig, settings: &Settings, unchanged: bool) -> SourcePlan {
+fn source_plan(name: &str, source: &SourceConfig, jitter: Duration, unchanged: bool) -> SourcePlan {
     let kind = source.kind.clone();
     SourcePlan {
         name: name.to_owned(),
         every: source.every.0,
         deadline: source.deadline().0,
-        jitter: settings.jitter.0,
+        jitter,
         unchanged,
         build: Box::new(move || {
             Ok(match &kind {

@@ -39,11 +39,11 @@ struct Last {
 }
 
 impl Schedule {
-    /// Ticks every `every` (at least a millisecond); `name` fixes the jitter, which is the same on every
-    /// start: below `jitter`, and below a tenth of the interval.
-    pub fn new(clock: Arc<dyn Clock>, every: Duration, jitter: Duration, name: &str) -> Self {
+    /// Ticks every `every` (at least a millisecond); `name` fixes the jitter, which is the same on every start, and below
+    /// `most_jitter` and a tenth of the interval.
+    pub fn new(clock: Arc<dyn Clock>, every: Duration, most_jitter: Duration, name: &str) -> Self {
         let every = every.max(Duration::from_millis(1));
-        let bound = nanoseconds((every / 10).min(jitter)).max(1);
+        let bound = nanoseconds((every / 10).min(most_jitter)).max(1);
         // The remainder is below `bound`, which is a positive i64.
         let jitter = i64::try_from(hash(name) % bound.unsigned_abs()).unwrap_or(0);
         Self { clock, every: nanoseconds(every), jitter, last: None }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 
-use crate::model::{MetricBatch, REQUIRED_TAGS, TIME};
+use crate::model::{Catalog, Column as Declared, MetricBatch, REQUIRED_TAGS, TIME, time_type};
 use crate::{Error, Result};
 
 /// A column of a batch.
@@ -28,6 +28,33 @@ pub(super) fn with(batch: &MetricBatch, columns: impl IntoIterator<Item = Column
                 .with_source(e)
         })?;
     MetricBatch::try_new(batch.table(), records)
+}
+
+/// The columns of a schema, and after them those that the table declares beside them, if it is one that is built in.
+///
+/// SQL is understood over these: a batch leaves columns out that no row of it used.
+pub(super) fn declared(table: &str, schema: &Schema) -> Result<SchemaRef> {
+    let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+    if let Ok(table) = Catalog::builtin()?.table(table) {
+        let time = Field::new(TIME, time_type(), false);
+        let all = std::iter::once(time).chain(table.columns().iter().map(Declared::arrow));
+        fields.extend(all.filter(|field| schema.column_with_name(field.name()).is_none()).map(Arc::new));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The rows of a batch with the columns of [`declared`]; null in those that the batch lacks.
+pub(super) fn complete(batch: &MetricBatch, declared: &SchemaRef) -> Result<RecordBatch> {
+    let records = batch.records();
+    let missing = declared.fields().iter().skip(records.num_columns());
+    let mut columns = records.columns().to_vec();
+    columns.extend(missing.map(|field| new_null_array(field.data_type(), batch.rows())));
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.rows()));
+    RecordBatch::try_new_with_options(Arc::clone(declared), columns, &options).map_err(|e| {
+        Error::invalid("complete the columns of", "Arrow refused them")
+            .with_resource(batch.table())
+            .with_source(e)
+    })
 }
 
 /// Refuses to take a column away without which a row has no identity.

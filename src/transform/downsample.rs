@@ -1,11 +1,16 @@
 //! `downsample`: fewer rows, each for a longer interval.
+//!
+//! Memory: one accumulator per field, series and open interval, at most [`MAX_SERIES`] series over all open intervals, and
+//! one share of an acknowledgement per parcel and open interval. Rows are acknowledged only once the row made of them is
+//! durable: after a crash the source collects an open interval again as far as it can. A stop gives open intervals out as
+//! they are.
 
 mod accumulator;
 #[cfg(test)]
 mod tests;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -13,8 +18,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Refused, Transform, concerns};
 use crate::model::{MetricBatch, Parcel, Span};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use window::Window;
+
+/// Series in all open intervals together; a parcel that may bring more is refused. What makes so many is a tag with ever new
+/// values, or times far ahead whose intervals do not end.
+const MAX_SERIES: usize = 1_000_000;
 
 /// How the values of one field in one interval become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -58,7 +67,7 @@ fn no_grace() -> Span {
     Span::seconds(0)
 }
 
-/// The transform. It keeps one accumulator per field, series and open interval.
+/// The transform.
 #[derive(Debug)]
 pub struct Downsample {
     config: Config,
@@ -68,6 +77,7 @@ pub struct Downsample {
     windows: BTreeMap<i64, HashMap<String, Window>>,
     /// Ends up to here were given up.
     closed: i64,
+    max_series: usize,
 }
 
 impl Downsample {
@@ -82,7 +92,14 @@ impl Downsample {
         })?;
         let grace = nanos(config.grace)
             .ok_or_else(|| Error::invalid("downsample", "`grace` is longer than 292 years"))?;
-        Ok(Self { config: config.clone(), every, grace, windows: BTreeMap::new(), closed: i64::MIN })
+        Ok(Self {
+            config: config.clone(),
+            every,
+            grace,
+            windows: BTreeMap::new(),
+            closed: i64::MIN,
+            max_series: MAX_SERIES,
+        })
     }
 
     /// The end of the interval that a time lies in: it belongs to the interval that it ends.
@@ -91,10 +108,11 @@ impl Downsample {
         if past == 0 { time } else { time.saturating_add(self.every - past) }
     }
 
-    fn add(&mut self, parcel: &Parcel) -> Result<()> {
+    fn add(&mut self, parcel: &Parcel) {
         let batch = &parcel.batch;
         let ends: Vec<i64> = batch.times().iter().map(|time| self.end_of(*time)).collect();
         let mut late = 0;
+        let mut touched = BTreeSet::new();
         // Rows of one collection mostly have one time, so they are taken by stretches of one interval.
         let mut start = 0;
         for stretch in ends.chunk_by(|a, b| a == b) {
@@ -107,8 +125,10 @@ impl Downsample {
             }
             let tables = self.windows.entry(end).or_default();
             let window = tables.entry(batch.table().to_owned()).or_default();
-            window.add(batch, rows, &self.config.aggregate)?;
-            window.wait_for(&parcel.acks);
+            window.add(batch, rows, &self.config.aggregate);
+            if touched.insert(end) {
+                window.wait_for(&parcel.acks);
+            }
         }
         if late > 0 {
             tracing::warn!(
@@ -117,11 +137,19 @@ impl Downsample {
                 "rows came after their interval; raise `grace` to keep such"
             );
         }
-        Ok(())
     }
 
-    /// Whether the batch can be added to what is open: one type per field.
+    /// Whether the batch can be added to what is open: one type per column, and room for its series.
     fn fits(&self, batch: &MetricBatch) -> Result<()> {
+        let series: usize = self.windows.values().flat_map(HashMap::values).map(Window::series).sum();
+        if series.saturating_add(batch.rows()) > self.max_series {
+            let reason = format!(
+                "{series} series wait in open intervals and more than {} may not; see whether a tag changes with every \
+                 row, or whether times lie in the future",
+                self.max_series
+            );
+            return Err(Error::new(ErrorKind::Quota, "downsample", reason).with_resource(batch.table()));
+        }
         let open = self.windows.values().filter_map(|tables| tables.get(batch.table()));
         open.into_iter().try_for_each(|window| window.fits(batch))
     }
@@ -134,9 +162,10 @@ impl Transform for Downsample {
             return Ok(vec![parcel]);
         }
         // Checked first, so that a refused parcel leaves nothing behind.
-        if let Err(error) = self.fits(&parcel.batch).and_then(|()| self.add(&parcel)) {
+        if let Err(error) = self.fits(&parcel.batch) {
             return Err(Refused { parcel, error });
         }
+        self.add(&parcel);
         // The intervals hold shares of their own now.
         parcel.settle();
         Ok(Vec::new())

@@ -1,12 +1,15 @@
 //! `filter`: keeps the rows for which an SQL expression is true.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::DFParserBuilder;
@@ -14,7 +17,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Refused, Transform, concerns, replace};
+use super::{Refused, Transform, columns, concerns, replace, session};
 use crate::model::{Catalog, MetricBatch, Parcel, tag_type};
 use crate::{Error, Result};
 
@@ -35,14 +38,16 @@ pub struct Config {
 pub struct Filter {
     config: Config,
     session: SessionContext,
-    /// The expression for batches of one schema; batches of a source mostly have the same one.
-    compiled: Option<Compiled>,
+    /// The expression for the batches of each table and schema, of which a pipeline has few.
+    compiled: HashMap<(String, SchemaRef), Compiled>,
 }
 
+/// Schemas that are kept compiled; more of them come only where columns come and go, and then old ones never return.
+const KEPT: usize = 64;
+
+#[derive(Clone)]
 struct Compiled {
-    /// Of the batches that it is for.
-    batch: SchemaRef,
-    /// With the columns that the table declares beside them.
+    /// The batch's columns, with those that the table declares beside them.
     full: SchemaRef,
     condition: Arc<dyn PhysicalExpr>,
 }
@@ -58,7 +63,7 @@ impl Filter {
             .build()
             .and_then(|mut parser| parser.parse_into_expr());
         parsed.map_err(|e| wrong(&config.condition, &e))?;
-        Ok(Self { config: config.clone(), session: SessionContext::new(), compiled: None })
+        Ok(Self { config: config.clone(), session: session::isolated()?, compiled: HashMap::new() })
     }
 
     /// Checks the expression's columns and types against the table, if it names one that is built in. `added` are tags
@@ -76,22 +81,19 @@ impl Filter {
     }
 
     fn compile(&self, table: &str, batch: &SchemaRef) -> Result<Compiled> {
-        let mut fields: Vec<FieldRef> = batch.fields().iter().cloned().collect();
-        if let Ok(table) = Catalog::builtin()?.table(table) {
-            let time = Field::new(crate::model::TIME, crate::model::time_type(), false);
-            let declared =
-                std::iter::once(time).chain(table.columns().iter().map(crate::model::Column::arrow));
-            let missing = declared.filter(|field| batch.column_with_name(field.name()).is_none());
-            fields.extend(missing.map(Arc::new));
-        }
-        let full: SchemaRef = Arc::new(Schema::new(fields));
+        let full = columns::declared(table, batch)?;
         let condition = DFSchema::try_from(Arc::clone(&full)).and_then(|schema| {
             let expression = self.session.parse_sql_expr(&self.config.condition, &schema)?;
+            if expression.exists(|part| Ok(is_clock(part)))? {
+                return datafusion::common::plan_err!(
+                    "a filter has no clock: rows may come late or again, and must be judged alike each time"
+                );
+            }
             self.session.create_physical_expr(expression, &schema)
         });
         let condition = condition.map_err(|e| wrong(&self.config.condition, &e).with_resource(table))?;
         match condition.data_type(&full) {
-            Ok(DataType::Boolean) => Ok(Compiled { batch: Arc::clone(batch), full, condition }),
+            Ok(DataType::Boolean) => Ok(Compiled { full, condition }),
             Ok(other) => {
                 let reason = format!("`{}` is {other}, not true or false", self.config.condition);
                 Err(Error::invalid("filter rows of", reason).with_resource(table))
@@ -103,24 +105,24 @@ impl Filter {
     /// Which rows stay; null counts as false.
     fn decide(&mut self, batch: &MetricBatch) -> Result<BooleanArray> {
         let records = batch.records();
-        let compiled = match self.compiled.take() {
-            Some(compiled) if compiled.batch == *records.schema_ref() => compiled,
-            _ => self.compile(batch.table(), records.schema_ref())?,
+        let shape = (batch.table().to_owned(), records.schema());
+        let compiled = match self.compiled.get(&shape) {
+            Some(compiled) => compiled.clone(),
+            None => {
+                let compiled = self.compile(batch.table(), records.schema_ref())?;
+                if self.compiled.len() >= KEPT {
+                    self.compiled.clear();
+                }
+                self.compiled.insert(shape, compiled.clone());
+                compiled
+            }
         };
-        let missing = compiled.full.fields().iter().skip(records.num_columns());
-        let mut columns = records.columns().to_vec();
-        columns.extend(missing.map(|field| new_null_array(field.data_type(), batch.rows())));
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.rows()));
-        let failed = |error: Error| error.with_resource(batch.table());
-        let full = RecordBatch::try_new_with_options(Arc::clone(&compiled.full), columns, &options).map_err(
-            |e| failed(Error::invalid("filter rows of", "Arrow refused the columns").with_source(e)),
-        )?;
+        let full = columns::complete(batch, &compiled.full)?;
         let decision = compiled
             .condition
             .evaluate(&full)
             .and_then(|value| value.into_array(batch.rows()))
-            .map_err(|e| failed(wrong(&self.config.condition, &e)))?;
-        self.compiled = Some(compiled);
+            .map_err(|e| wrong(&self.config.condition, &e).with_resource(batch.table()))?;
         Ok(decision.as_boolean().clone())
     }
 
@@ -134,6 +136,11 @@ impl Filter {
         })?;
         MetricBatch::try_new(batch.table(), left)
     }
+}
+
+/// Whether a part of an expression depends on when it is evaluated, as `now()` does.
+fn is_clock(part: &Expr) -> bool {
+    matches!(part, Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Stable)
 }
 
 /// What DataFusion says about an expression, without its own decoration.
@@ -199,12 +206,25 @@ mod tests {
         assert!(refused.error.to_string().contains("utilisation"), "{}", refused.error);
     }
 
+    #[tokio::test]
+    async fn equal_columns_of_different_tables_are_told_apart() {
+        let mut filter = Filter::new(&Config { table: None, condition: "load_1m IS NULL".into() }).unwrap();
+        let common = |table: &str| {
+            let records = cpu(2).into_records().project(&[0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+            MetricBatch::try_new(table, records).unwrap()
+        };
+        assert_eq!(filter.apply(parcel(common("cpu")).0).await.unwrap()[0].batch.rows(), 2);
+        assert!(filter.apply(parcel(common("disk")).0).await.is_err(), "disk declares no load");
+    }
+
     #[test]
     fn what_cannot_work_is_said_before_anything_runs() {
         assert!(filter("utilization >").is_err());
         assert!(filter("utilisation > 1").unwrap().check([]).is_err());
         assert!(filter("utilization + 1").unwrap().check([]).is_err(), "a number is no condition");
         assert!(filter("site = 'lab'").unwrap().check([]).is_err());
+        let error = filter("time > now() - INTERVAL '1 hour'").unwrap().check([]).unwrap_err();
+        assert!(error.to_string().contains("no clock"), "{error}");
         filter("site = 'lab' AND core IS NULL").unwrap().check(["site"]).unwrap();
     }
 }

@@ -6,10 +6,13 @@ pub mod drop;
 pub mod filter;
 pub mod keep;
 pub mod rename;
+mod session;
 pub mod sql;
 pub mod tag;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 

@@ -1,23 +1,32 @@
 //! `sql`: a query over each batch.
+//!
+//! The query is parsed once and planned for each batch: a kept plan would keep the first batch's `now()` and its types.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::array::{RecordBatch, new_empty_array};
-use arrow::compute::{cast, concat_batches};
+use arrow::array::{Array, RecordBatch, new_empty_array};
+use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
+use datafusion::common::TableReference;
+use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
-use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{SQLOptions, SessionContext};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast;
+use futures::TryStreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Refused, Transform, replace};
-use crate::model::{COMMON_TAGS, Catalog, Column, MetricBatch, Parcel, TIME, tag_type, time_type};
-use crate::{Error, Result};
+use super::{Refused, Transform, columns, replace, session};
+use crate::model::{COMMON_TAGS, Catalog, MetricBatch, Parcel, TIME, tag_type, time_type};
+use crate::{Error, ErrorKind, Result};
 
 /// Runs a query over each batch of a table. The query sees the rows of one collection, not all that were ever
-/// collected, and no other table. Its result needs `time` and the tags that identify a row.
+/// collected, and no other table; a column that the table declares and the batch lacks is null. Its result needs `time` and the tags that identify a row. A text column is a tag if the
+/// batch or the table that results has a tag of its name, else a field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -30,9 +39,13 @@ pub struct Config {
     pub into: Option<String>,
 }
 
+/// How long one query may take; a query that needs longer refuses its parcel.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The transform.
 pub struct Sql {
     config: Config,
+    statement: Statement,
     session: SessionContext,
 }
 
@@ -40,15 +53,23 @@ impl Sql {
     /// Checks the query's syntax.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] with what the SQL parser says.
+    /// [`crate::ErrorKind::Invalid`] with what the SQL parser says, for anything but one SELECT, and for names of tables
+    /// that are empty.
     pub fn new(config: &Config) -> Result<Self> {
-        // A batch is small: more partitions only cost.
-        let settings = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
-        let session = SessionContext::new_with_config(settings);
+        if config.table.is_empty() || config.into.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::invalid("run the query of a transform", "a table needs a name"));
+        }
+        let session = session::isolated()?;
         let dialect = datafusion::config::Dialect::Generic;
         let statement = session.state().sql_to_statement(&config.query, &dialect);
-        statement.map_err(|e| wrong(&config.query, &e))?;
-        Ok(Self { config: config.clone(), session })
+        let statement = statement.map_err(|e| wrong(&config.query, &e))?;
+        let selects =
+            matches!(&statement, Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)));
+        if !selects {
+            let reason = format!("`{}` is not a SELECT; rows are the only thing it can give", config.query);
+            return Err(Error::invalid("run the query of a transform", reason));
+        }
+        Ok(Self { config: config.clone(), statement, session })
     }
 
     /// Checks the query against the table, if it is one that is built in. `added` are tags that rows may have beside those
@@ -57,12 +78,11 @@ impl Sql {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] naming what does not fit.
     pub async fn check<'a>(&self, added: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        let Ok(table) = Catalog::builtin()?.table(&self.config.table) else { return Ok(()) };
-        let time = Field::new(TIME, time_type(), false);
-        let added = added.into_iter().filter(|name| table.column(name).is_none());
-        let added = added.map(|name| Field::new(name, tag_type(), true));
-        let fields = std::iter::once(time).chain(table.columns().iter().map(Column::arrow)).chain(added);
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        if Catalog::builtin()?.table(&self.config.table).is_err() {
+            return Ok(());
+        }
+        let added: Vec<_> = added.into_iter().map(|name| Field::new(name, tag_type(), true)).collect();
+        let schema = columns::declared(&self.config.table, &Schema::new(added))?;
         let result = self.run(RecordBatch::new_empty(schema)).await?;
         if result.schema_ref().column_with_name(TIME).is_none() {
             let reason = format!("`{}` does not give the column {TIME}", self.config.query);
@@ -73,30 +93,73 @@ impl Sql {
 
     /// The result of the query over these rows.
     async fn run(&self, records: RecordBatch) -> Result<RecordBatch> {
-        let table = self.config.table.as_str();
-        // Nothing else can be read, nothing written, nothing set.
+        match tokio::time::timeout(PATIENCE, self.answer(records)).await {
+            Ok(result) => result.map_err(|e| wrong(&self.config.query, &e)),
+            Err(_) => {
+                let reason =
+                    format!("`{}` took longer than {} s on one batch", self.config.query, PATIENCE.as_secs());
+                Err(Error::new(ErrorKind::Quota, "run the query of a transform", reason))
+            }
+        }
+    }
+
+    async fn answer(&self, records: RecordBatch) -> Result<RecordBatch, DataFusionError> {
+        let table = TableReference::bare(self.config.table.as_str());
+        // A call that was cut off left its rows behind.
+        self.session.deregister_table(table.clone())?;
+        let rows = MemTable::try_new(records.schema(), vec![vec![records]])?;
+        self.session.register_table(table.clone(), Arc::new(rows))?;
+        let plan = self.session.state().statement_to_plan(self.statement.clone()).await?;
+        // Nothing is written or set, not even inside a query.
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        let result = async {
-            self.session.register_batch(table, records)?;
-            let frame = self.session.sql_with_options(&self.config.query, read_only).await?;
-            let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-            let batches = frame.collect().await?;
-            Ok::<_, DataFusionError>(concat_batches(&schema, &batches)?)
-        };
-        let result = result.await;
-        let forgotten = self.session.deregister_table(table);
-        let result = result.map_err(|e| wrong(&self.config.query, &e))?;
-        forgotten.map_err(|e| wrong(&self.config.query, &e))?;
-        Ok(result)
+        read_only.verify_plan(&plan)?;
+        let frame = self.session.execute_logical_plan(plan).await?;
+        let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
+        let mut stream = frame.execute_stream().await?;
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = stream.try_next().await? {
+            bytes += size(&batch)?;
+            if bytes > session::MEMORY {
+                let limit = session::MEMORY >> 20;
+                return Err(DataFusionError::ResourcesExhausted(format!(
+                    "the result is larger than {limit} MiB"
+                )));
+            }
+            batches.push(batch);
+        }
+        self.session.deregister_table(table)?;
+        Ok(concat_batches(&schema, &batches)?)
     }
 
     async fn transform(&self, batch: &MetricBatch) -> Result<MetricBatch> {
         let tags: HashSet<String> = batch.tag_names().map(Into::into).collect();
-        let result = self.run(batch.records().clone()).await?;
+        let schema = columns::declared(batch.table(), batch.records().schema_ref())?;
+        let added: HashSet<&str> = schema
+            .fields()
+            .iter()
+            .skip(batch.records().num_columns())
+            .map(|field| field.name().as_str())
+            .collect();
+        let result = self.run(columns::complete(batch, &schema)?).await?;
+        // `SELECT *` gives the columns back that were added for the query; nobody used them.
+        let used: Vec<usize> = (0..result.num_columns())
+            .filter(|i| {
+                let column = result.column(*i);
+                let name = result.schema_ref().field(*i).name().as_str();
+                !added.contains(name) || column.logical_null_count() < column.len()
+            })
+            .collect();
+        let result = result.project(&used).map_err(|e| wrong(&self.config.query, &e.into()))?;
         let into = self.config.into.as_deref().unwrap_or(&self.config.table);
         MetricBatch::try_new(into, typed(&result, &tags, into)?)
     }
+}
+
+/// Bytes of the rows themselves; a slice counts as what it shows.
+fn size(batch: &RecordBatch) -> Result<usize, DataFusionError> {
+    let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
+    Ok(sizes.sum::<Result<usize, _>>()?)
 }
 
 /// The result in the types that a batch has: SQL knows more of them, and gives tags as plain text where it computed.
@@ -121,7 +184,9 @@ fn typed(result: &RecordBatch, tags: &HashSet<String>, table: &str) -> Result<Re
         let typed = if column.is_empty() {
             new_empty_array(&wanted)
         } else {
-            cast(column, &wanted).map_err(|e| {
+            // A value that does not fit is an error; it would be lost as null.
+            let strict = CastOptions { safe: false, ..CastOptions::default() };
+            cast_with_options(column, &wanted, &strict).map_err(|e| {
                 Error::invalid(
                     "use the result of a query",
                     "the column cannot become what the table declares",
@@ -199,6 +264,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_declared_column_that_is_missing_is_null_and_does_not_appear() {
+        let mut present = sql("SELECT * FROM cpu WHERE load_1m IS NULL", None).unwrap();
+        assert_eq!(present.apply(parcel(cpu(3)).0).await.unwrap()[0].batch, cpu(3));
+        let mut absent = sql("SELECT * FROM cpu WHERE load_1m IS NOT NULL", None).unwrap();
+        assert!(absent.apply(parcel(cpu(3)).0).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
     async fn no_rows_settle_and_other_tables_pass() {
         let (nothing, settled) = parcel(cpu(3));
         let mut none = sql("SELECT * FROM cpu WHERE utilization > 9", None).unwrap();
@@ -217,18 +290,62 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn writing_other_tables_and_files_are_refused() {
+    async fn anything_but_one_select_over_the_batch_is_refused() {
         for query in [
             "DROP TABLE cpu",
             "SET a.b = 1",
             "COPY cpu TO 'x.csv'",
+            "EXPLAIN SELECT * FROM cpu",
+            "INSERT INTO cpu SELECT * FROM cpu",
+            "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+            "SELECT * FROM cpu; SELECT * FROM cpu",
+            "SELEC * FROM cpu",
+        ] {
+            assert!(sql(query, None).is_err(), "{query}");
+        }
+        for query in [
             "SELECT * FROM '/etc/passwd'",
             "SELECT * FROM disk",
+            "SELECT * FROM information_schema.tables",
+            "SELECT * FROM cpu, generate_series(1, 1000000000000)",
+            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) SELECT * FROM cpu, r",
+            "SELECT utilization FROM cpu",
         ] {
             assert!(sql(query, None).unwrap().check([]).await.is_err(), "{query}");
         }
-        assert!(sql("SELEC * FROM cpu", None).is_err());
-        assert!(sql("SELECT utilization FROM cpu", None).unwrap().check([]).await.is_err(), "no time");
         sql("SELECT * FROM cpu WHERE site = 'lab'", None).unwrap().check(["site"]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_result_out_of_bounds_refuses_the_parcel() {
+        let mut explosive = sql("SELECT a.* FROM cpu a, cpu b, cpu c", None).unwrap();
+        let refused = explosive.apply(parcel(cpu(300)).0).await.unwrap_err();
+        assert_eq!(refused.parcel.batch, cpu(300));
+        assert!(refused.error.to_string().contains("256 MiB"), "{}", refused.error);
+        let mut unsigned = sql("SELECT *, 18446744073709551615 AS much FROM cpu", None).unwrap();
+        let refused = unsigned.apply(parcel(cpu(1)).0).await.unwrap_err();
+        assert!(refused.error.to_string().contains("cpu.much"), "{}", refused.error);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_cut_off_does_no_harm() {
+        let mut sql = sql("SELECT * FROM cpu", None).unwrap();
+        sql.session.register_batch("cpu", cpu(1).into_records()).unwrap();
+        let out = sql.apply(parcel(cpu(3)).0).await.unwrap();
+        assert_eq!(out[0].batch.rows(), 3);
+    }
+
+    #[tokio::test]
+    async fn now_moves_on_and_a_time_in_another_zone_is_the_same_moment() {
+        const IDENTITY: &str = "provider, resource_type, resource_id, observer";
+        let mut clock = sql(&format!("SELECT now() AS time, {IDENTITY} FROM cpu"), None).unwrap();
+        let mut times = Vec::new();
+        for _ in 0..2 {
+            times.push(clock.apply(parcel(cpu(1)).0).await.unwrap()[0].batch.times()[0]);
+        }
+        assert!(times[0] < times[1], "{times:?}");
+        let zoned = "(time AT TIME ZONE 'UTC') AT TIME ZONE '+01:00'";
+        let mut zoned = sql(&format!("SELECT {zoned} AS time, {IDENTITY} FROM cpu"), None).unwrap();
+        assert_eq!(zoned.apply(parcel(cpu(2)).0).await.unwrap()[0].batch.times(), [0, 1]);
     }
 }

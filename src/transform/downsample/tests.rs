@@ -110,6 +110,38 @@ async fn booleans_and_strings_keep_the_last_and_other_tables_pass() {
     assert!(records.column_by_name("up").unwrap().as_boolean().value(0));
 }
 
+#[tokio::test]
+async fn a_column_that_changes_its_role_or_too_many_series_refuse_the_parcel_only() {
+    let status = |name: &str, value: &str, tag: bool| {
+        let records = cpu(1).into_records().project(&[0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+        let text: arrow::array::ArrayRef = std::sync::Arc::new(arrow::array::StringArray::from(vec![value]));
+        let kind = if tag { crate::model::tag_type() } else { arrow::datatypes::DataType::Utf8 };
+        let column = arrow::compute::cast(&text, &kind).unwrap();
+        let named = arrow::datatypes::Field::new(name, kind, true);
+        let mut fields: Vec<_> = records.schema().fields().iter().cloned().collect();
+        fields.push(named.into());
+        let mut columns = records.columns().to_vec();
+        columns.push(column);
+        let schema = arrow::datatypes::Schema::new(fields).into();
+        MetricBatch::try_new("own", arrow::array::RecordBatch::try_new(schema, columns).unwrap()).unwrap()
+    };
+    let config =
+        Config { table: None, every: Span::seconds(10), aggregate: BTreeMap::new(), grace: no_grace() };
+    for first in [true, false] {
+        let mut down = Downsample::new(&config).unwrap();
+        down.apply(parcel(status("state", "a", first)).0).await.unwrap();
+        let refused = down.apply(parcel(status("state", "a", !first)).0).await.unwrap_err();
+        assert_eq!(refused.parcel.batch, status("state", "a", !first));
+        assert!(refused.error.to_string().contains("own.state"), "{}", refused.error);
+        assert_eq!(down.flush(i64::MAX).await.unwrap().len(), 1, "the first parcel is unharmed");
+    }
+    let mut down = Downsample { max_series: 2, ..Downsample::new(&config).unwrap() };
+    down.apply(parcel(cpu(2)).0).await.unwrap();
+    let refused = down.apply(parcel(cpu(1)).0).await.unwrap_err();
+    assert_eq!(refused.error.kind(), ErrorKind::Quota);
+    assert_eq!(down.flush(i64::MAX).await.unwrap().len(), 2, "time 0 and time 1");
+}
+
 #[test]
 fn an_interval_needs_a_length() {
     let config =

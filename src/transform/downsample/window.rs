@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, Int32Type, Schema};
 
 use super::Aggregate;
 use super::accumulator::{self, Accumulator};
-use crate::model::{Ack, FieldType, MetricBatch, Parcel, TIME, tag_type, time_type};
+use crate::model::{Ack, FieldType, MetricBatch, Parcel, Role, TIME, column_role, tag_type, time_type};
 use crate::{Error, Result};
 
 /// Name and value of each tag that is not null, by name.
@@ -25,30 +25,37 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Whether the batch's fields have the types that they have here.
+    /// Number of series so far.
+    pub(super) fn series(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Whether the batch's columns have the types that they have here.
     pub(super) fn fits(&self, batch: &MetricBatch) -> Result<()> {
         for field in batch.records().schema_ref().fields() {
+            let refused = |reason: String| {
+                let column = format!("{}.{}", batch.table(), field.name());
+                Err(Error::invalid("downsample", reason).with_resource(column))
+            };
+            if self.tags.contains(field.name().as_str()) && column_role(field) != Some(Role::Tag) {
+                return refused(format!("earlier rows have it as a tag, these as {}", field.data_type()));
+            }
             if let Some((kind, _)) = self.fields.get(field.name())
                 && FieldType::from_arrow(field.data_type()) != Some(*kind)
             {
-                let reason = format!("earlier rows have it as {kind:?}, these as {}", field.data_type());
-                return Err(Error::invalid("downsample", reason).with_resource(format!(
-                    "{}.{}",
-                    batch.table(),
-                    field.name()
-                )));
+                return refused(format!("earlier rows have it as {kind:?}, these as {}", field.data_type()));
             }
         }
         Ok(())
     }
 
-    /// Takes some rows of a batch in.
+    /// Takes some rows of a batch in, which must [fit](Self::fits).
     pub(super) fn add(
         &mut self,
         batch: &MetricBatch,
         rows: Range<usize>,
         aggregates: &BTreeMap<String, Aggregate>,
-    ) -> Result<()> {
+    ) {
         let mut names: Vec<Arc<str>> = batch.tag_names().map(Into::into).collect();
         names.sort_unstable();
         let series: Vec<usize> = rows.clone().map(|row| self.intern(batch, &names, row)).collect();
@@ -69,7 +76,6 @@ impl Window {
                 }
             }
         }
-        Ok(())
     }
 
     fn intern(&mut self, batch: &MetricBatch, names: &[Arc<str>], row: usize) -> usize {

@@ -1,0 +1,293 @@
+//! Bad files and exactly what is said about them.
+
+use super::{GOOD, check_here, faults};
+
+/// The good file with one text replaced, and its faults.
+#[track_caller]
+fn broken(from: &str, to: &str, expected: &[&str]) {
+    assert!(GOOD.contains(from), "{from}");
+    assert_eq!(faults(&GOOD.replace(from, to)), expected, "{to}");
+}
+
+/// The good file with transforms, from line 6 on, and its faults.
+#[track_caller]
+fn transforms(lines: &[&str], expected: &[&str]) {
+    let items: String = lines.iter().map(|line| format!("  - {{ {line} }}\n")).collect();
+    assert_eq!(faults(&format!("{GOOD}transforms:\n{items}")), expected, "{lines:?}");
+}
+
+#[test]
+fn all_faults_come_at_once_as_a_person_reads_them() {
+    let text = "\
+name: my pipeline
+sources:
+  host: { type: hst, every: 5s }
+  other: { type: host, evry: 5s }
+transforms:
+  - { type: filter, table: dsk, where: \"device NOT LIKE\" }
+sinks:
+  store: { type: store, path: 5, retention: 30 days and a bit }
+  store: { type: store }
+";
+    let expected = "\
+error: `name`: \"my pipeline\" cannot be a name
+ --> p.yaml:1:7
+  |
+1 | name: my pipeline
+  |       ^^^^^^^^^^^
+  = help: a name has 1 to 64 letters, digits, `_`, `-` or `.`, and begins with a letter or digit
+
+error: `sources.host.type` cannot be `hst`
+ --> p.yaml:3:17
+  |
+3 |   host: { type: hst, every: 5s }
+  |                 ^^^
+  = help: did you mean `host`?
+  = help: allowed are `host`, `kvm`
+
+error: the key `every` is missing in `sources.other`
+ --> p.yaml:4:3
+  |
+4 |   other: { type: host, evry: 5s }
+  |   ^^^^^
+  = help: `every`: Time between two collections
+
+error: unknown key `evry` in `sources.other`
+ --> p.yaml:4:24
+  |
+4 |   other: { type: host, evry: 5s }
+  |                        ^^^^
+  = help: did you mean `every`?
+  = help: allowed are `type`, `every`, `timeout`, `ignore_mountpoints`, `ignore_devices`, `ignore_interfaces`
+
+error: there is no table `dsk`
+ --> p.yaml:6:28
+  |
+6 |   - { type: filter, table: dsk, where: \"device NOT LIKE\" }
+  |                            ^^^
+  = help: did you mean `disk`?
+  = help: known are `cpu`, `disk`, `filesystem`, `memory`, `network`, `status`
+
+error: `sinks.store.path` must be a text, not a number
+ --> p.yaml:8:31
+  |
+8 |   store: { type: store, path: 5, retention: 30 days and a bit }
+  |                               ^
+  = help: put it in quotes: `\"5\"`
+
+error: `sinks.store.retention`: \"30 days and a bit\" is not a duration
+ --> p.yaml:8:45
+  |
+8 |   store: { type: store, path: 5, retention: 30 days and a bit }
+  |                                             ^^^^^^^^^^^^^^^^^
+  = help: write for example 500ms, 10s, 5m, 12h or 30d
+
+error: the key `store` stands twice
+ --> p.yaml:9:3
+  |
+9 |   store: { type: store }
+  |   ^^^^^
+ ::: p.yaml:8:3: first here
+  |
+8 |   store: { type: store, path: 5, retention: 30 days and a bit }
+  |   -----
+  = help: take one away, or give it another name
+";
+    assert_eq!(check_here(text).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn keys() {
+    broken("name: local\n", "", &["1:1 the key `name` is missing"]);
+    broken("name:", "nmae: x\nname:", &["1:1 unknown key `nmae`"]);
+    broken("type: host, ", "", &["3:3 the key `type` is missing in `sources.host`"]);
+    broken("type: host", "typ: host", &["3:3 the key `type` is missing in `sources.host`"]);
+    broken("type: host", "type: host, uri: x", &["3:23 unknown key `uri` in `sources.host`"]);
+    broken("type: host", "type: host, type: host", &["3:23 the key `type` stands twice"]);
+    broken("type: stdout", "type: stdout, path: x", &["5:24 unknown key `path` in `sinks.out`"]);
+    broken("  host:", "  a/b:", &["3:3 `a/b` cannot be a name in `sources`"]);
+    broken("  host:", "  \"\":", &["3:3 `` cannot be a name in `sources`"]);
+}
+
+#[test]
+fn shapes() {
+    broken(
+        "{ type: host, every: 5s }",
+        "",
+        &["3:8 `sources.host` must be a mapping with a `type`, not nothing"],
+    );
+    broken(
+        "{ type: host, every: 5s }",
+        "host",
+        &["3:9 `sources.host` must be a mapping with a `type`, not a text"],
+    );
+    broken("\n  host: { type: host, every: 5s }", " {}", &["2:1 `sources` is empty"]);
+    broken("\n  host: { type: host, every: 5s }", " [a]", &["2:10 `sources` must be a mapping, not a list"]);
+    broken("name: local", "name: 7", &["1:7 `name` must be a text, not a number"]);
+    broken("name: local", "name: [a]", &["1:7 `name` must be a text, not a list"]);
+    broken("type: host", "type: 3", &["3:17 `sources.host.type` must be a word, not a number"]);
+    broken("type: host", "type: [host]", &["3:17 `sources.host.type` must be a word, not a list"]);
+    broken(
+        "5s",
+        "5s, ignore_devices: loop",
+        &["3:43 `sources.host.ignore_devices` must be a list, not a text"],
+    );
+    broken(
+        "5s",
+        "5s, ignore_devices: [1]",
+        &["3:44 `sources.host.ignore_devices[0]` must be a text, not a number"],
+    );
+    broken("5s", "5s, timeout: ~", &[]);
+    broken("type: stdout", "type: stdout, format: xml", &["5:32 `sinks.out.format` cannot be `xml`"]);
+    broken("type: stdout", "type: influx", &["5:16 `sinks.out.type` cannot be `influx`"]);
+    assert_eq!(faults(""), ["1:1 the file must be a mapping, not nothing"]);
+    assert_eq!(faults("- a"), ["1:1 the file must be a mapping, not a list"]);
+}
+
+#[test]
+fn values() {
+    broken("5s", "5", &["3:30 `sources.host.every` must be a duration, not a number"]);
+    broken("5s", "5 parsecs", &["3:30 `sources.host.every`: \"5 parsecs\" is not a duration"]);
+    broken("5s", "0s", &["3:30 `every` must be from 100ms to 31 days"]);
+    broken("5s", "1year", &["3:30 `every` must be from 100ms to 31 days"]);
+    broken(
+        "5s",
+        "5s, timeout: 6s",
+        &["3:43 `timeout` is longer than `every`: a collection would still run when the next is due"],
+    );
+    broken("5s", "5s, timeout: 0s", &["3:43 `timeout` must be longer than nothing"]);
+    broken(
+        "5s",
+        "5s, ignore_devices: [loop, '']",
+        &["3:50 an empty prefix would leave out everything"]
+            .map(|_| "3:50 an empty prefix would leave out everything"),
+    );
+    broken(
+        "name: local",
+        "name: local\nsettings: { queue_rows: 0, batch_rows: -1, drain: 5m }",
+        &[
+            "2:25 `settings.queue_rows` must be from 1 to 100000000, not `0`",
+            "2:40 `settings.batch_rows` must be from 1 to 10000000, not `-1`",
+        ],
+    );
+    broken(
+        "name: local",
+        "name: local\nsettings: { listen: localhost, jitter: 200years }",
+        &["2:21 `settings.listen`: \"localhost\" is not an address"],
+    );
+    broken(
+        "name: local",
+        "name: local\nsettings: { jitter: 200years }",
+        &["2:21 `jitter` must be at most 99years 11months 8days 21h 21m 36s"],
+    );
+}
+
+#[test]
+fn stores() {
+    let store =
+        |text: &str, expected: &[&str]| broken("type: stdout", &format!("type: store, {text}"), expected);
+    store("retention: 0s", &["5:34 `retention` must be longer than nothing"]);
+    store("flush: 0s", &["5:30 `flush` must be longer than nothing"]);
+    store("buffer: 10", &["5:31 `buffer` must be 1MiB or more"]);
+    store("buffer: lots", &["5:31 `sinks.out.buffer`: \"lots\" is not a size"]);
+    store("path: ''", &["5:29 the path of the store is empty"]);
+    store("retention: 1d }\n  more: { type: store, path: data/.", &["6:30 two stores cannot share a folder"]);
+    store("path: a }\n  more: { type: store, path: b", &[]);
+}
+
+#[test]
+fn tables_and_sql() {
+    transforms(&["type: drop, table: cpus, columns: [steal]"], &["7:24 there is no table `cpus`"]);
+    transforms(
+        &["type: sql, table: cpu, query: \"SELEC 1\""],
+        &[
+            "7:33 `transforms[0].query`: run the query of a transform: `SELEC 1`: SQL error: ParserError(\"Expected: an SQL \
+         statement, found: SELEC at Line: 1, Column: 1\")",
+        ],
+    );
+    transforms(
+        &[
+            "type: sql, table: cpu, into: busy, query: \"SELECT * FROM cpu\"",
+            "type: keep, table: busy, columns: [cores]",
+        ],
+        &[],
+    );
+    transforms(
+        &[
+            "type: keep, table: busy, columns: [cores]",
+            "type: sql, table: cpu, into: busy, query: \"SELECT * FROM cpu\"",
+        ],
+        &["7:24 there is no table `busy`"],
+    );
+    transforms(
+        &["type: downsample, every: 0s"],
+        &[
+            "7:30 `transforms[0].every`: downsample: `every` must be longer than nothing and shorter than 292 years",
+        ],
+    );
+    transforms(
+        &["type: keep, columns: [cores, steal, cores]"],
+        &["7:42 `cores` stands twice in `transforms[0].columns`"],
+    );
+    transforms(&["type: filtr, where: a"], &["7:15 `transforms[0].type` cannot be `filtr`"]);
+    transforms(
+        &["type: downsample, every: 1m, aggregate: { utilization: avg }"],
+        &["7:60 `transforms[0].aggregate.utilization` cannot be `avg`"],
+    );
+    transforms(
+        &["type: tag, set: { rack: 12 }"],
+        &["7:29 `transforms[0].set.rack` must be a text, not a number"],
+    );
+}
+
+/// What transforms say about themselves stands at the word that they speak of.
+#[test]
+fn transforms_that_refuse_their_configuration() {
+    let at = |line: &str| -> String {
+        let found = faults(&format!("{GOOD}transforms:\n  - {{ {line} }}\n"));
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        found.concat().split(':').take(3).collect::<Vec<_>>().join(":")
+    };
+    assert_eq!(at("type: drop, columns: [steal, time]"), "7:34 `transforms[0].columns`: drop column");
+    assert_eq!(at("type: tag, set: { a: b, time: now }"), "7:29 `transforms[0].set`: set tag");
+    assert_eq!(at("type: rename, columns: { observer: o }"), "7:30 `transforms[0].columns`: rename column");
+    assert!(
+        at("type: filter, table: cpu, where: \"utlization > 1\"").starts_with("7:38 `transforms[0].where`")
+    );
+    assert!(at("type: filter, where: \"a >\"").starts_with("7:26 `transforms[0].where`"));
+}
+
+#[test]
+fn yaml_itself() {
+    assert_eq!(faults("name: [a\nb: c").len(), 1);
+    assert!(faults("name: [a\nb: c")[0].contains("this is not YAML"));
+    assert!(
+        faults("a: 1\n---\nb: 2")[0].starts_with("2:1 this is not YAML: only one document"),
+        "{:?}",
+        faults("a: 1\n---\nb: 2")
+    );
+    let anchored =
+        "name: a\nsources:\n  a: &a { type: host, evry: 5s }\n  b: *a\nsinks: { out: { type: stdout } }\n";
+    let expected = [
+        "3:3 the key `every` is missing in `sources.a`",
+        "3:23 unknown key `evry` in `sources.a`",
+        "3:23 unknown key `evry` in `sources.b`",
+        "4:3 the key `every` is missing in `sources.b`",
+    ];
+    assert_eq!(faults(anchored), expected);
+}
+
+#[test]
+fn what_was_probably_meant_is_said() {
+    let helps = |from: &str, to: &str| -> Vec<String> {
+        let faults = check_here(&GOOD.replace(from, to)).unwrap_err();
+        faults.iter().flat_map(|fault| fault.help.clone()).collect()
+    };
+    assert_eq!(
+        helps("type: stdout", "type: stdot"),
+        ["did you mean `stdout`?", "allowed are `store`, `stdout`"]
+    );
+    assert_eq!(helps("5s", "5"), ["write the unit, as in `5s`", "for example `10s`"]);
+    assert_eq!(helps("name: local", "name: true"), ["put it in quotes: `\"true\"`"]);
+    assert_eq!(helps("type: host", "kind: host")[0], "did you mean `type` by `kind`?");
+}
