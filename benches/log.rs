@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the ratio is the result")]
 #![allow(missing_docs, reason = "criterion's macros make functions without documentation")]
 #![allow(clippy::unwrap_used, reason = "a bench says what failed by panicking")]
+#![allow(clippy::print_stdout, reason = "what was measured is said where criterion says the rest")]
 
 use std::fs::File;
 use std::io::Write;
