@@ -1,6 +1,5 @@
 //! Rows into the durable log, against the least that durable writing can cost: the same bytes written to a plain file
 //! and synced, with neither encoding nor checksums, in the same run.
-#![allow(clippy::print_stdout, reason = "the ratio is the result")]
 #![allow(missing_docs, reason = "criterion's macros make functions without documentation")]
 #![allow(clippy::unwrap_used, reason = "a bench says what failed by panicking")]
 #![allow(clippy::print_stdout, reason = "what was measured is said where criterion says the rest")]
