@@ -9,9 +9,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::{
-    SortColumn, SortOptions, concat_batches, lexsort_to_indices, slice_record_batch, take_record_batch,
-};
+use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use barograph::model::{Role, column_role};
 use barograph::store::buffer::Buffer;
@@ -118,7 +116,7 @@ fn merging(criterion: &mut Criterion) {
     let part = all.num_rows() / SOURCES;
     let cut = |start: usize, rows: usize| -> Source {
         let starts = (start..start + rows).step_by(BATCH_ROWS);
-        starts.map(|at| slice_record_batch(&all, at, BATCH_ROWS.min(start + rows - at)).unwrap()).collect()
+        starts.map(|at| all.slice(at, BATCH_ROWS.min(start + rows - at))).collect()
     };
     let every_sixth =
         |first: usize| sorted(ticks.iter().skip(first).step_by(SOURCES).cloned().collect::<Source>());
