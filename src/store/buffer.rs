@@ -15,7 +15,7 @@ use crate::Result;
 
 /// Unsorted batches of one table.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub struct Buffer {
     batches: Vec<RecordBatch>,
     rows: usize,
 }
@@ -25,7 +25,7 @@ type Place = (usize, usize);
 
 impl Buffer {
     /// Takes a batch of a [`crate::model::MetricBatch`].
-    pub(super) fn push(&mut self, batch: RecordBatch) {
+    pub fn push(&mut self, batch: RecordBatch) {
         self.rows += batch.num_rows();
         self.batches.push(batch);
     }
@@ -34,7 +34,7 @@ impl Buffer {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Conflict`] if two batches have a column of one name and two types.
-    pub(super) fn schema(&self) -> Result<SchemaRef> {
+    pub fn schema(&self) -> Result<SchemaRef> {
         let schemas: Vec<_> = self.batches.iter().map(RecordBatch::schema).collect();
         union_schema(schemas.iter())
     }
@@ -44,7 +44,7 @@ impl Buffer {
     ///
     /// # Errors
     /// As [`Self::schema`].
-    pub(super) fn sorted(&self, batch_rows: usize) -> Result<Vec<RecordBatch>> {
+    pub fn sorted(&self, batch_rows: usize) -> Result<Vec<RecordBatch>> {
         let schema = self.schema()?;
         let tags = columns::tags(&schema);
         let mut table = SeriesTable::new(tags.len());

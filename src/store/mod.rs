@@ -11,7 +11,7 @@
 //! process while the store is written to, and sees every row whose append has returned.
 
 mod assemble;
-mod buffer;
+pub mod buffer;
 pub mod columns;
 mod compaction;
 mod file;

@@ -47,7 +47,15 @@ pub(super) struct SegmentWriter {
     writer: AsyncArrowWriter<BufWriter>,
     rows: u64,
     times: Option<(i64, i64)>,
-    tags: BTreeMap<String, TagStatistics>,
+    tags: BTreeMap<String, TagRange>,
+}
+
+/// What is known of a tag column so far.
+#[derive(Debug, Default)]
+struct TagRange {
+    /// Smallest and largest value; `None` before the first one.
+    bounds: Option<(String, String)>,
+    nulls: u64,
 }
 
 impl SegmentWriter {
@@ -88,7 +96,7 @@ impl SegmentWriter {
         }
         for tag in columns::tags(&self.schema) {
             let name = self.schema.field(tag).name();
-            self.tags.entry(name.clone()).or_insert_with(empty).include(&batch, tag);
+            self.tags.entry(name.clone()).or_default().include(&batch, tag);
         }
         self.writer.write(&batch).await.map_err(|e| parquet_error("write segment", &self.path, e))
     }
@@ -105,7 +113,6 @@ impl SegmentWriter {
         let object = self.root.objects().head(&Path::from(self.path.as_str())).await;
         let object = object.map_err(|e| read_error("look at segment", &self.path, e))?;
         let (min_time, max_time) = self.times.unwrap_or((self.window.start, self.window.start));
-        let seen = |tag: &TagStatistics| tag.nulls < self.rows;
         Ok(SegmentMeta {
             id: self.id,
             window_start: self.window.start,
@@ -115,7 +122,7 @@ impl SegmentWriter {
             bytes: object.size,
             min_time,
             max_time,
-            tags: self.tags.into_iter().filter(|(_, tag)| seen(tag)).collect(),
+            tags: self.tags.into_iter().filter_map(|(name, tag)| Some((name, tag.statistics()?))).collect(),
             columns: self.schema.fields().iter().filter_map(describe).collect(),
             path: self.path,
         })
@@ -218,11 +225,7 @@ fn describe(field: &FieldRef) -> Option<SegmentColumn> {
     Some(SegmentColumn { name: field.name().clone(), kind: kind.into() })
 }
 
-fn empty() -> TagStatistics {
-    TagStatistics { min: String::new(), max: String::new(), nulls: 0 }
-}
-
-impl TagStatistics {
+impl TagRange {
     /// Counts the values of a tag column in; strings are compared where the value changes.
     fn include(&mut self, batch: &RecordBatch, column: usize) {
         let Some(keys) = batch.column(column).as_dictionary_opt::<Int32Type>() else { return };
@@ -240,13 +243,22 @@ impl TagStatistics {
     }
 
     fn widen(&mut self, value: &str) {
-        // Empty tags are null in every batch, so an empty bound means that there is none yet.
-        if self.min.is_empty() || value < self.min.as_str() {
-            value.clone_into(&mut self.min);
+        let Some((min, max)) = &mut self.bounds else {
+            self.bounds = Some((value.to_owned(), value.to_owned()));
+            return;
+        };
+        if value < min.as_str() {
+            value.clone_into(min);
         }
-        if value > self.max.as_str() {
-            value.clone_into(&mut self.max);
+        if value > max.as_str() {
+            value.clone_into(max);
         }
+    }
+
+    /// `None` if the tag is null in every row.
+    fn statistics(self) -> Option<TagStatistics> {
+        let (min, max) = self.bounds?;
+        Some(TagStatistics { min, max, nulls: self.nulls })
     }
 }
 
@@ -273,6 +285,7 @@ fn read_error(operation: &str, path: &str, error: object_store::Error) -> Error 
 mod tests {
     use super::*;
     use crate::model::{BatchBuilder, Identity};
+    use arrow::array::DictionaryArray;
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     const ROWS: usize = 300_000;
@@ -320,6 +333,29 @@ mod tests {
         let some = Some(vec!["time".to_owned(), "utilization".to_owned()]);
         let some: Vec<_> = read_segment(Arc::clone(root.objects()), &meta, some).try_collect().await.unwrap();
         assert_eq!(some[0].num_columns(), 2);
+    }
+
+    /// Queries skip segments by these bounds, so an empty value must stay inside them.
+    #[tokio::test]
+    async fn an_empty_tag_is_a_value_and_keeps_its_place_in_the_statistics() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let zones = |zones: &[Option<&str>]| {
+            let batch = rows(zones.len());
+            let zones: DictionaryArray<Int32Type> = zones.iter().copied().collect();
+            let mut columns = batch.columns().to_vec();
+            columns[batch.schema().index_of("zone").unwrap()] = Arc::new(zones);
+            RecordBatch::try_new(batch.schema(), columns).unwrap()
+        };
+        for (values, min, max, nulls) in [
+            (&[None, Some(""), Some("b")][..], "", "b", 1),
+            (&[Some("a"), Some("b")], "a", "b", 0),
+            (&[Some("")], "", "", 0),
+        ] {
+            let meta = written(&root, &zones(values)).await;
+            assert_eq!(meta.tags["zone"], TagStatistics { min: min.into(), max: max.into(), nulls });
+        }
+        assert!(!written(&root, &zones(&[None, None])).await.tags.contains_key("zone"));
     }
 
     #[tokio::test]

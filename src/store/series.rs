@@ -146,12 +146,13 @@ impl Strings {
     }
 }
 
-/// Whether two arrays are views of the same bytes; compares no strings.
+/// Whether two arrays are views of the same memory, nulls included; compares no strings.
 fn same_memory(a: &StringArray, b: &StringArray) -> bool {
+    let nulls = |array: &StringArray| array.nulls().map(|nulls| (nulls.validity().as_ptr(), nulls.offset()));
     a.len() == b.len()
         && a.offsets().as_ptr() == b.offsets().as_ptr()
         && a.values().as_ptr() == b.values().as_ptr()
-        && a.null_count() == b.null_count()
+        && nulls(a) == nulls(b)
 }
 
 /// Series in sorted order, with their tags as keys into sorted dictionaries.
@@ -171,5 +172,56 @@ impl Ranked {
     pub(super) fn key(&self, series: u32, tag: usize) -> Option<i32> {
         let key = self.keys[series as usize * self.width + tag];
         key.checked_sub(1).map(|key| key as i32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayData, Int32Array};
+    use arrow::buffer::NullBuffer;
+
+    use super::*;
+
+    fn tag(values: StringArray) -> Vec<ArrayRef> {
+        let keys = Int32Array::from(vec![0, 1, 1]);
+        vec![Arc::new(DictionaryArray::new(keys, Arc::new(values)))]
+    }
+
+    #[test]
+    fn equal_tag_sets_get_one_number_whatever_their_dictionaries() {
+        let mut table = SeriesTable::new(1);
+        assert_eq!(table.number(&tag(StringArray::from(vec!["b", "a"])), 3), [0, 1, 1]);
+        assert_eq!(table.number(&tag(StringArray::from(vec!["a", "b"])), 3), [1, 0, 0]);
+        let ranked = table.ranked();
+        assert_eq!(ranked.order, [1, 0]);
+        assert_eq!(ranked.key(0, 0), Some(1));
+    }
+
+    #[test]
+    fn a_dictionary_with_the_same_bytes_and_other_nulls_is_another_one() {
+        let values = |valid: [bool; 2]| {
+            let text = StringArray::from(vec!["a", "b"]);
+            move |shared: Option<&StringArray>| {
+                let data: ArrayData = shared.unwrap_or(&text).to_data();
+                let nulls = Some(NullBuffer::from(valid.to_vec()));
+                StringArray::from(data.into_builder().nulls(nulls).build().unwrap())
+            }
+        };
+        let first = values([false, true])(None);
+        let second = values([true, false])(Some(&first));
+        let mut table = SeriesTable::new(1);
+        let before = table.number(&tag(first), 3);
+        let after = table.number(&tag(second), 3);
+        assert_eq!(before[0], after[1], "null");
+        assert_ne!(before[1], after[0], "b and a");
+    }
+
+    #[test]
+    fn without_tags_all_rows_are_one_series() {
+        let mut table = SeriesTable::new(0);
+        assert_eq!(table.number(&[], 3), [0, 0, 0]);
+        assert_eq!(table.ranked().order, [0]);
     }
 }

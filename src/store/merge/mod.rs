@@ -10,6 +10,7 @@ mod plan;
 mod tests;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -28,7 +29,7 @@ pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
 /// Below this many rows a whole rest of a batch is joined with its neighbours rather than given out by itself.
 const WORTH_A_BATCH: usize = 1_024;
 
-/// Merges sources in rising precedence into batches of about `batch_rows` rows with the columns of `schema`, which has
+/// Merges sources in rising precedence into batches of at most `batch_rows` rows with the columns of `schema`, which has
 /// every tag of every source and any of their fields (as [`super::columns::union_schema`] makes it, or fewer fields).
 ///
 /// Holds a few batches of each source at a time. An error of a source ends the stream.
@@ -37,6 +38,7 @@ pub fn merge(sources: Vec<BatchStream>, schema: SchemaRef, batch_rows: usize) ->
         cursors: sources.into_iter().map(|source| Cursor::new(source, Arc::clone(&schema))).collect(),
         plan: Plan::new(schema),
         ready: VecDeque::new(),
+        first: Vec::new(),
         batch_rows: batch_rows.max(1),
     };
     futures::stream::try_unfold(merger, |mut merger| async move {
@@ -50,6 +52,8 @@ struct Merger {
     cursors: Vec<Cursor>,
     plan: Plan,
     ready: VecDeque<RecordBatch>,
+    /// The sources that have the next series; kept to be filled again at each step.
+    first: Vec<usize>,
     batch_rows: usize,
 }
 
@@ -82,7 +86,8 @@ impl Merger {
 
     /// Takes the next rows: those that come before everything else.
     fn step(&mut self) -> Result<()> {
-        let mut first: Vec<usize> = Vec::with_capacity(self.cursors.len());
+        let mut first = std::mem::take(&mut self.first);
+        first.clear();
         for index in 0..self.cursors.len() {
             match first.first().map(|best| self.cursors[index].series().cmp(self.cursors[*best].series())) {
                 None | Some(std::cmp::Ordering::Equal) => first.push(index),
@@ -93,13 +98,15 @@ impl Merger {
                 Some(std::cmp::Ordering::Greater) => {}
             }
         }
-        match *first.as_slice() {
+        let taken = match *first.as_slice() {
             [only] => self.take_alone(only),
             _ => {
                 self.take_series(&first);
                 Ok(())
             }
-        }
+        };
+        self.first = first;
+        taken
     }
 
     /// One source has the next series for itself.
@@ -118,11 +125,17 @@ impl Merger {
             }
             return Ok(());
         }
-        let cursor = &mut self.cursors[index];
-        let run = cursor.run();
-        self.plan.run(cursor.rows(), run.clone());
-        cursor.advance(run.len());
+        self.take_run(index, self.cursors[index].run());
         Ok(())
+    }
+
+    /// Takes the next rows of a source, as many as the batch has room for.
+    fn take_run(&mut self, index: usize, run: Range<usize>) {
+        let room = self.batch_rows.saturating_sub(self.plan.rows());
+        let length = run.len().min(room);
+        let cursor = &mut self.cursors[index];
+        self.plan.run(cursor.rows(), run.start..run.start + length);
+        cursor.advance(length);
     }
 
     /// Several sources have rows of the next series: time decides, and precedence where times are equal.
@@ -150,10 +163,7 @@ impl Merger {
             }
         }
         if same == 1 {
-            let cursor = &mut self.cursors[winner];
-            let run = cursor.run_before(later);
-            self.plan.run(cursor.rows(), run.clone());
-            cursor.advance(run.len());
+            self.take_run(winner, self.cursors[winner].run_before(later));
             return;
         }
         let tied = || sources.iter().copied().filter(|index| self.cursors[*index].time() == earliest);

@@ -137,6 +137,7 @@ proptest! {
             streams.push(sorted(&[batch(&rows, narrow)], size));
         }
         let merged = run(streams, batch_rows);
+        prop_assert!(merged.iter().all(|batch| (1..=batch_rows).contains(&batch.num_rows())));
         prop_assert_eq!(rows_of(&merged), model.into_iter().collect::<Vec<_>>());
     }
 }
@@ -155,6 +156,14 @@ fn sources_that_do_not_overlap_are_passed_through() {
     let second = series("b", 0, 5_000);
     let merged = run(vec![vec![second.clone()], vec![first.clone()]], 8_192);
     assert_eq!(merged, [first, second]);
+}
+
+#[test]
+fn a_run_longer_than_a_batch_is_cut() {
+    let merged =
+        run(vec![vec![series("a", 0, 3_000)], vec![series("a", 2_999, 3_000), series("b", 0, 10)]], 700);
+    assert!(merged.iter().all(|batch| batch.num_rows() <= 700));
+    assert_eq!(merged.iter().map(RecordBatch::num_rows).sum::<usize>(), 5_999 + 10);
 }
 
 #[test]
