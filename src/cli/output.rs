@@ -19,6 +19,9 @@ use parquet::file::properties::WriterProperties;
 
 use crate::{Error, Result};
 
+/// Times in JSON and CSV, with their zone, so that nobody takes them for local ones.
+const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
+
 /// Rows that a table for people shows; what is left out is said on standard error.
 const TABLE_ROWS: usize = 10_000;
 
@@ -78,12 +81,16 @@ impl Target {
             }
         };
         let sink = BufWriter::new(sink);
-        let json = || WriterBuilder::new().with_explicit_nulls(true);
+        let time = || TIME_FORMAT.to_owned();
+        let json = || WriterBuilder::new().with_explicit_nulls(true).with_timestamp_format(time());
         let writer = match self.format {
             Format::Table => Writer::Table { sink, schema, rows: Vec::new(), shown: 0, left_out: 0 },
             Format::Json => Writer::Json(json().build(sink)),
             Format::Ndjson => Writer::Ndjson(json().build(sink)),
-            Format::Csv => Writer::Csv(Box::new(csv::Writer::new(sink)), schema),
+            Format::Csv => {
+                let csv = csv::WriterBuilder::new().with_timestamp_format(time());
+                Writer::Csv(Box::new(csv.build(sink)), schema)
+            }
             Format::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -320,12 +327,12 @@ mod tests {
     #[test]
     fn text_formats_keep_nulls_and_quotes() {
         let lines = concat!(
-            "{\"time\":\"1970-01-01T00:00:00\",\"host\":\"b\\\"c\",\"load\":null}\n",
-            "{\"time\":\"1970-01-01T00:00:01.500\",\"host\":null,\"load\":0.5}\n"
+            "{\"time\":\"1970-01-01T00:00:00Z\",\"host\":\"b\\\"c\",\"load\":null}\n",
+            "{\"time\":\"1970-01-01T00:00:01.500Z\",\"host\":null,\"load\":0.5}\n"
         );
         assert_eq!(text(Format::Ndjson, &[batch()]), lines);
         assert_eq!(text(Format::Json, &[batch()]), format!("[{}]\n", lines.trim_end().replace('\n', ",")));
-        let csv = "time,host,load\n1970-01-01T00:00:00,\"b\"\"c\",\n1970-01-01T00:00:01.500,,0.5\n";
+        let csv = "time,host,load\n1970-01-01T00:00:00Z,\"b\"\"c\",\n1970-01-01T00:00:01.500Z,,0.5\n";
         assert_eq!(text(Format::Csv, &[batch()]), csv);
         assert!(text(Format::Table, &[batch()]).contains("| 1970-01-01T00:00:01.500 |      | 0.5  |"));
     }

@@ -126,7 +126,7 @@ mod tests {
         let sql = "SELECT time, resource_id, utilization FROM cpu";
         answer(args(&["--data", data, "-o", file.to_str().unwrap(), sql])).await.unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(text, "time,resource_id,utilization\n1970-01-01T00:00:01,web-1,0.5\n");
+        assert_eq!(text, "time,resource_id,utilization\n1970-01-01T00:00:01Z,web-1,0.5\n");
 
         let wrong = args(&["--data", data, "-o", file.to_str().unwrap(), "SELECT utilisation FROM cpu"]);
         let error = answer(wrong).await.unwrap_err();

@@ -189,6 +189,8 @@ impl Carrier {
             let rows = count(&parcel);
             match outlet.overflow {
                 Overflow::Block => tokio::select! {
+                    // A sink with room gets its rows even when the stop has no more time for one without.
+                    biased;
                     result = outlet.queue.push(parcel.clone()) => if let Err(refused) = result {
                         // Only a reload that removes the sink closes its queue while rows come.
                         outlet.state.account.drop_rows(rows, Policy::Removed);

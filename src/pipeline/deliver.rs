@@ -186,8 +186,10 @@ impl Delivery {
         for rejected in &written.rejected {
             let rejected_rows = rejected.rows.min(rest);
             rest -= rejected_rows;
-            // Which rows they are is known to the sink only, unless it is all of one parcel.
+            // Otherwise which rows they are is known to the sink only, unless it is all of one parcel.
+            let named = rejected.batch.and_then(|index| load.get(index));
             let batch = match load.as_slice() {
+                _ if named.is_some() => named.map(|parcel| &parcel.batch),
                 [only] if rejected_rows == total => Some(&only.batch),
                 _ => None,
             };

@@ -215,7 +215,7 @@ impl Sink for TestSink {
             }
             Mood::RejectsOne => {
                 rows -= 1;
-                rejected.push(Rejected { rows: 1, error: Error::invalid("write", "too old") });
+                rejected.push(Rejected { batch: None, rows: 1, error: Error::invalid("write", "too old") });
             }
             Mood::Slow(time) => tokio::time::sleep(time).await,
             Mood::Panics => panic!("on purpose"),

@@ -128,14 +128,24 @@ impl Plan {
                 open,
             });
         }
+        let arrival = sources.iter().map(SourcePlan::arrival).max().unwrap_or_default();
+        let transforms = config.transforms.iter().map(|config| transform_plan(config, arrival));
+        let transforms = transforms.collect::<Result<_>>()?;
         Ok(Self {
             name: config.name.clone(),
             data: folder.unwrap_or_else(|| PathBuf::from(DATA)),
             drain: config.settings.drain.0,
             sources,
-            transforms: config.transforms.iter().map(transform_plan).collect::<Result<_>>()?,
+            transforms,
             sinks,
         })
+    }
+}
+
+impl SourcePlan {
+    /// How long after a tick its rows may still come.
+    fn arrival(&self) -> Duration {
+        self.jitter.min(self.every / 10) + self.deadline
     }
 }
 
@@ -156,7 +166,7 @@ fn source_plan(name: &str, source: &SourceConfig, jitter: Duration, unchanged: b
     }
 }
 
-fn transform_plan(config: &TransformConfig) -> Result<TransformPlan> {
+fn transform_plan(config: &TransformConfig, arrival: Duration) -> Result<TransformPlan> {
     let (kind, transform): (_, Box<dyn Transform>) = match config {
         TransformConfig::Tag(config) => ("tag", Box::new(transform::tag::Tag::new(config)?)),
         TransformConfig::Rename(config) => ("rename", Box::new(transform::rename::Rename::new(config)?)),
@@ -165,7 +175,7 @@ fn transform_plan(config: &TransformConfig) -> Result<TransformPlan> {
         TransformConfig::Filter(config) => ("filter", Box::new(transform::filter::Filter::new(config)?)),
         TransformConfig::Sql(config) => ("sql", Box::new(transform::sql::Sql::new(config)?)),
         TransformConfig::Downsample(config) => {
-            ("downsample", Box::new(transform::downsample::Downsample::new(config)?))
+            ("downsample", Box::new(transform::downsample::Downsample::new(config)?.with_arrival(arrival)))
         }
     };
     Ok(TransformPlan { kind, transform })

@@ -196,6 +196,8 @@ async fn end(
     abort: &CancellationToken,
     deadline: Instant,
 ) -> Option<Box<dyn Sink>> {
+    // Whatever the stop spent on other sinks, this one may finish what it has.
+    let deadline = deadline.max(Instant::now() + GOODBYE);
     if let Ok(ended) = timeout_at(deadline, &mut task).await {
         return ended.unwrap_or(None);
     }

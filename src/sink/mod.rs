@@ -37,6 +37,8 @@ pub struct Written {
 /// Rows that a sink can never take.
 #[derive(Debug)]
 pub struct Rejected {
+    /// Place in the call of the batch that holds them, if they are all of it.
+    pub batch: Option<usize>,
     /// How many.
     pub rows: u64,
     /// Why.

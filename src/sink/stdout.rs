@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Sink, Written, line_protocol};
+use super::{Rejected, Sink, Written, line_protocol};
 use crate::model::MetricBatch;
 use crate::{Error, ErrorKind, Result};
 
@@ -100,13 +100,20 @@ impl Sink for StdoutSink {
         });
         let printed =
             printed.await.map_err(|e| Error::unavailable("print rows", "the task failed").with_source(e))?;
-        printed.map_err(|e| match e.kind() {
-            std::io::ErrorKind::BrokenPipe => {
-                Error::new(ErrorKind::NotFound, "print rows", "whoever read standard output has gone")
+        match printed {
+            Ok(()) => Ok(Written { rows, rejected: Vec::new() }),
+            // Nobody will read it ever again; rows that waited for that would hold up the other sinks.
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
+                let reason = "whoever read standard output has gone";
+                let rejected = |(index, batch): (usize, &MetricBatch)| Rejected {
+                    batch: Some(index),
+                    rows: batch.rows() as u64,
+                    error: Error::new(ErrorKind::Unsupported, "print rows", reason),
+                };
+                Ok(Written { rows: 0, rejected: batches.iter().enumerate().map(rejected).collect() })
             }
-            _ => Error::io("print rows", "standard output", e),
-        })?;
-        Ok(Written { rows, rejected: Vec::new() })
+            Err(e) => Err(Error::io("print rows", "standard output", e)),
+        }
     }
 }
 

@@ -76,11 +76,12 @@ impl StoreSink {
 impl Sink for StoreSink {
     async fn write(&mut self, batches: &[MetricBatch]) -> Result<Written> {
         let appended = self.store.append(batches).await?;
-        let rejected = appended.rejected.into_iter();
-        Ok(Written {
-            rows: appended.rows,
-            rejected: rejected.map(|batch| Rejected { rows: batch.rows, error: batch.error }).collect(),
-        })
+        let rejected = appended.rejected.into_iter().map(|refused| Rejected {
+            batch: Some(refused.index),
+            rows: refused.rows,
+            error: refused.error,
+        });
+        Ok(Written { rows: appended.rows, rejected: rejected.collect() })
     }
 
     async fn close(&mut self) -> Result<()> {

@@ -41,10 +41,13 @@ pub(super) async fn run(core: Arc<Core>) {
             () = tokio::time::sleep_until(due) => {}
             () = core.full.notified(), if retry_at.is_none() => {}
         }
+        let log_wants = core.log_is_half_full();
         let wanted = {
             let state = core.state.lock();
             let old = state.oldest.is_some_and(|oldest| oldest.elapsed() >= core.options.flush_interval);
-            old || state.flushing.is_some() || state.memory.bytes() >= core.options.buffer_bytes
+            old || (log_wants && state.memory.rows() > 0)
+                || state.flushing.is_some()
+                || state.memory.bytes() >= core.options.buffer_bytes
         };
         retry_at = None;
         if wanted && let Err(error) = flush(&core).await {

@@ -188,6 +188,12 @@ async fn replay(core: &Arc<Core>) -> Result<()> {
             flush::flush(core).await?;
         }
     }
+    if reader.skipped() > 0 {
+        tracing::error!(
+            places = reader.skipped(),
+            "the log is damaged: the rows that were there are lost, all others were read"
+        );
+    }
     if rows > 0 || refused > 0 {
         tracing::info!(rows, refused_batches = refused, "read rows back from the log");
     }

@@ -124,13 +124,17 @@ impl Reader {
 fn replay(root: &Root, manifest: &Manifest, part: &mut Part) -> Result<()> {
     let folder = root.folder().join(LOG);
     let mut types = Types::of(manifest.segments());
-    for frame in LogReader::open(&folder, part.end)? {
+    let mut frames = LogReader::open(&folder, part.end)?;
+    for frame in frames.by_ref() {
         let (end, batch) = frame?;
         // The writer refuses such a batch before logging it, and skips it if it finds one: so does the reader.
         if types.admit(&batch).is_ok() {
             part.memory.push(&batch, manifest.windows.segment)?;
         }
         part.end = end;
+    }
+    if frames.skipped() > 0 {
+        tracing::warn!(places = frames.skipped(), "the log is damaged: the rows that were there are missing");
     }
     // Had the log been trimmed while it was read, frames might be missing in the middle: it must still reach back.
     LogReader::open(&folder, manifest.log).map(drop)

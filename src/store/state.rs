@@ -135,6 +135,11 @@ impl Core {
         self.folder.lock().as_ref().map(|folder| folder.log.clone()).ok_or_else(Self::closed)
     }
 
+    /// Whether the log should be emptied by a flush, because it would refuse rows before the buffer is full.
+    pub(super) fn log_is_half_full(&self) -> bool {
+        self.log().is_ok_and(|log| log.bytes() >= self.options.log_bytes / 2)
+    }
+
     /// An error of a store that is closed.
     pub(super) fn closed() -> Error {
         Error::new(ErrorKind::Conflict, "write", "the store is closed; open it again").with_provider("store")

@@ -128,7 +128,7 @@ async fn append(core: &Core, batches: &[MetricBatch]) -> Result<()> {
         state.oldest.get_or_insert_with(std::time::Instant::now);
         state.memory.bytes() >= core.options.buffer_bytes
     };
-    if full {
+    if full || core.log_is_half_full() {
         core.full.notify_one();
     }
     Ok(())

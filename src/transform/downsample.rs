@@ -58,7 +58,8 @@ pub struct Config {
     /// How the values of a field become one; `mean` for fields that are not named.
     #[serde(default)]
     pub aggregate: BTreeMap<String, Aggregate>,
-    /// How long after its end an interval waits for late rows.
+    /// How long after its end an interval waits for late rows; at least as long as the slowest source may take to bring
+    /// its rows (`jitter` and `timeout`).
     #[serde(default = "no_grace")]
     pub grace: Span,
 }
@@ -100,6 +101,14 @@ impl Downsample {
             closed: i64::MIN,
             max_series: MAX_SERIES,
         })
+    }
+
+    /// Waits at least this long after the end of an interval: the time that a source may take to bring the rows of the
+    /// tick that ends it.
+    #[must_use]
+    pub fn with_arrival(mut self, arrival: std::time::Duration) -> Self {
+        self.grace = self.grace.max(i64::try_from(arrival.as_nanos()).unwrap_or(i64::MAX));
+        self
     }
 
     /// The end of the interval that a time lies in: it belongs to the interval that it ends.

@@ -74,6 +74,16 @@ async fn grace_waits_for_late_rows_and_later_ones_are_dropped() {
 }
 
 #[tokio::test]
+async fn the_row_that_ends_an_interval_may_arrive_as_late_as_its_source_allows() {
+    let mut down = downsample(&[], 0).with_arrival(std::time::Duration::from_secs(3));
+    down.apply(parcel(rows(&[(5, "0", 1.0)])).0).await.unwrap();
+    assert!(down.flush(12 * SECOND).await.unwrap().is_empty());
+    down.apply(parcel(rows(&[(10, "0", 3.0)])).0).await.unwrap();
+    let out = down.flush(13 * SECOND).await.unwrap();
+    assert_eq!(values(&out, "utilization"), Map::from([((10, "0".into()), 2.0)]));
+}
+
+#[tokio::test]
 async fn each_field_has_its_own_aggregate() {
     for (aggregate, expected) in [
         (Aggregate::Mean, 2.0),
