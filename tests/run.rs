@@ -90,6 +90,23 @@ fn a_second_sink_gets_every_row_and_transforms_apply() {
 }
 
 #[test]
+fn a_standard_output_that_nobody_reads_costs_the_store_no_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Run::start_unread(folder.path(), BOTH, &[]);
+    let address = run.address();
+    run.until("rows in the store and given up for the lines", |_| {
+        let text = get(address, "/metrics");
+        let (store, lines) = (balanced(&text, "store"), balanced(&text, "lines"));
+        let given_up = metric(&text, "barograph_pipeline_rows_dead_lettered_total", "lines");
+        Some(()).filter(|()| store > 30.0 && lines < 0.5 && given_up > 30.0)
+    });
+    run.signal("TERM");
+    assert_eq!(run.code(), 0, "{}", run.log());
+    let letters = std::fs::read_to_string(folder.path().join("data/dead-letter.ndjson")).unwrap();
+    assert!(letters.contains("used_bytes"), "dead letters hold the rows: {letters}");
+}
+
+#[test]
 fn a_bad_file_is_refused_at_a_reload_and_a_good_one_takes_over_without_closing_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.yaml");

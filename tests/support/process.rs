@@ -17,6 +17,18 @@ pub struct Run {
 
 impl Run {
     pub fn start(folder: &Path, pipeline: &str, more: &[&str]) -> Self {
+        let stdout = std::fs::File::create(folder.join("stdout")).unwrap();
+        Self::spawn(folder, pipeline, more, stdout.into())
+    }
+
+    /// With a standard output that nobody reads.
+    pub fn start_unread(folder: &Path, pipeline: &str, more: &[&str]) -> Self {
+        let mut run = Self::spawn(folder, pipeline, more, Stdio::piped());
+        drop(run.child.stdout.take());
+        run
+    }
+
+    fn spawn(folder: &Path, pipeline: &str, more: &[&str], stdout: Stdio) -> Self {
         let (file, log) = (folder.join("pipeline.yaml"), folder.join("log"));
         std::fs::write(&file, pipeline).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_barograph"))
@@ -25,7 +37,7 @@ impl Run {
             .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(more)
             .current_dir(folder)
-            .stdout(std::fs::File::create(folder.join("stdout")).unwrap())
+            .stdout(stdout)
             .stderr(std::fs::File::create(&log).unwrap())
             .stdin(Stdio::null())
             .spawn()
