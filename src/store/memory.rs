@@ -37,30 +37,28 @@ struct Shard {
     tail_rows: usize,
 }
 
-/// Rows held still: chunks in rising precedence by table and window.
-pub(super) type Frozen = BTreeMap<Arc<str>, BTreeMap<Window, Vec<Arc<Chunk>>>>;
+/// The rows of a batch by the time window they belong to. Taking rows apart is all that could fail on their way into
+/// memory, so it is done before they are logged: what is logged can be buffered.
+#[derive(Debug)]
+pub(super) struct WindowedBatch {
+    table: Arc<str>,
+    parts: Vec<(Window, RecordBatch)>,
+}
 
-impl Memory {
-    /// Rows, counting repeated keys each time.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Bytes of the batches as they came.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Takes a batch in, split by windows of `length` nanoseconds.
-    pub(super) fn push(&mut self, batch: &MetricBatch, length: i64) -> Result<()> {
+impl WindowedBatch {
+    /// Takes a batch apart by windows of `length` nanoseconds.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] if Arrow cannot copy the rows.
+    pub(super) fn split(batch: &MetricBatch, length: i64) -> Result<Self> {
+        let table = Arc::from(batch.table());
         let times = batch.times();
         let (Some(min), Some(max)) = (times.iter().min(), times.iter().max()) else {
-            return Ok(());
+            return Ok(Self { table, parts: Vec::new() });
         };
         let first = Window::of(*min, length);
         if first == Window::of(*max, length) {
-            self.put(batch.table(), first, batch.records().clone());
-            return Ok(());
+            return Ok(Self { table, parts: vec![(first, batch.records().clone())] });
         }
         let mut rows: BTreeMap<Window, Vec<u32>> = BTreeMap::new();
         for (row, time) in (0_u32..).zip(times) {
@@ -76,24 +74,37 @@ impl Memory {
                         .with_source(e)
                 })
         });
-        // All parts are made before the first one goes in: a batch is taken in whole or not at all.
-        for (window, records) in parts.collect::<Result<Vec<_>>>()? {
-            self.put(batch.table(), window, records);
-        }
-        Ok(())
+        Ok(Self { parts: parts.collect::<Result<_>>()?, table })
+    }
+}
+
+/// Rows held still: chunks in rising precedence by table and window.
+pub(super) type Frozen = BTreeMap<Arc<str>, BTreeMap<Window, Vec<Arc<Chunk>>>>;
+
+impl Memory {
+    /// Rows, counting repeated keys each time.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
     }
 
-    fn put(&mut self, table: &str, window: Window, records: RecordBatch) {
+    /// Bytes of the batches as they came.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes rows in.
+    pub(super) fn push(&mut self, rows: WindowedBatch) {
+        for (window, records) in rows.parts {
+            self.put(&rows.table, window, records);
+        }
+    }
+
+    fn put(&mut self, table: &Arc<str>, window: Window, records: RecordBatch) {
         self.rows += records.num_rows();
         self.bytes += size(&records);
-        if !self.shards.contains_key(table) {
-            self.shards.insert(table.into(), BTreeMap::new());
-        }
-        if let Some(windows) = self.shards.get_mut(table) {
-            let shard = windows.entry(window).or_default();
-            shard.tail_rows += records.num_rows();
-            shard.tail.push(records);
-        }
+        let shard = self.shards.entry(Arc::clone(table)).or_default().entry(window).or_default();
+        shard.tail_rows += records.num_rows();
+        shard.tail.push(records);
     }
 
     /// What is in here, held still; later pushes do not show in it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::assemble::assemble;
 use super::manifest::{self, Manifest};
-use super::memory::Memory;
+use super::memory::{Memory, WindowedBatch};
 use super::root::{Root, blocking};
 use super::types::Types;
 use super::{LOG, Snapshot};
@@ -129,7 +129,7 @@ fn replay(root: &Root, manifest: &Manifest, part: &mut Part) -> Result<()> {
         let (end, batch) = frame?;
         // The writer refuses such a batch before logging it, and skips it if it finds one: so does the reader.
         if types.admit(&batch).is_ok() {
-            part.memory.push(&batch, manifest.windows.segment)?;
+            part.memory.push(WindowedBatch::split(&batch, manifest.windows.segment)?);
         }
         part.end = end;
     }

@@ -1,6 +1,7 @@
 //! One type per column and table: what keeps a batch out of the log that could never be merged with the rest.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 
@@ -8,23 +9,24 @@ use super::{SegmentColumn, SegmentMeta};
 use crate::model::{FieldType, MetricBatch, tag_type, time_type};
 use crate::{Error, ErrorKind, Result};
 
-/// The types of all columns that the store has seen, by table.
+/// The types of all columns that the store has seen, by table. A clone is cheap and changes alone, so that what an
+/// append would bring can be tried and forgotten if the append fails.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Types(HashMap<String, HashMap<String, DataType>>);
+pub(super) struct Types(Arc<HashMap<String, HashMap<String, DataType>>>);
 
 impl Types {
     /// The types of the live segments.
     pub(super) fn of<'a>(segments: impl Iterator<Item = (&'a str, &'a SegmentMeta)>) -> Self {
-        let mut types = Self::default();
+        let mut types: HashMap<String, HashMap<String, DataType>> = HashMap::new();
         for (table, segment) in segments {
-            let known = types.0.entry(table.to_owned()).or_default();
+            let known = types.entry(table.to_owned()).or_default();
             for column in &segment.columns {
                 if let Some(data_type) = data_type(column) {
                     known.entry(column.name.clone()).or_insert(data_type);
                 }
             }
         }
-        types
+        Self(Arc::new(types))
     }
 
     /// Takes the batch's columns in, or says which one has another type in the store; then nothing is taken in.
@@ -42,7 +44,7 @@ impl Types {
             }
         }
         if !fresh.is_empty() {
-            let known = self.0.entry(batch.table().to_owned()).or_default();
+            let known = Arc::make_mut(&mut self.0).entry(batch.table().to_owned()).or_default();
             known.extend(fresh.into_iter().map(|field| (field.name().clone(), field.data_type().clone())));
         }
         Ok(())

@@ -2,7 +2,9 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::memory::WindowedBatch;
 use super::state::Core;
+use super::types::Types;
 use crate::model::MetricBatch;
 use crate::{Error, Result, Retry};
 
@@ -59,71 +61,74 @@ pub(super) async fn run(core: std::sync::Arc<Core>, mut requests: mpsc::Receiver
     }
 }
 
-async fn serve(core: &Core, group: Vec<Request>) {
-    let mut replies = Vec::with_capacity(group.len());
-    let mut parts = Vec::with_capacity(group.len());
-    for request in group {
-        let (batches, appended) = admit(core, request.batches);
-        replies.push((request.reply, appended));
-        parts.push(batches);
-    }
-    match append(core, &parts.concat()).await {
+async fn serve(core: &Core, mut group: Vec<Request>) {
+    let mut types = core.state.lock().types.clone();
+    let mut admitted = Admitted::default();
+    let appended: Vec<_> =
+        group.iter().map(|one| admitted.take_in(one, &mut types, core.windows.segment)).collect();
+    match append(core, admitted, types).await {
         Ok(()) => {
-            for (reply, appended) in replies {
+            for (request, appended) in group.into_iter().zip(appended) {
                 // A caller that went away does not want to know.
-                let _ = reply.send(Ok(appended));
+                let _ = request.reply.send(Ok(appended));
             }
         }
-        Err(error) => {
+        Err(error) if group.len() == 1 => {
+            if let Some(request) = group.pop() {
+                let _ = request.reply.send(Err(error));
+            }
+        }
+        Err(_) => {
             // Alone each one gets an answer of its own: one that is too big does not cost the others.
-            let alone = replies.len() == 1;
-            let mut error = Some(error);
-            for ((reply, appended), batches) in replies.into_iter().zip(parts) {
-                let result = match error.take_if(|_| alone) {
-                    Some(error) => Err(error),
-                    None => append(core, &batches).await,
-                };
-                let _ = reply.send(result.map(|()| appended));
+            for request in group {
+                Box::pin(serve(core, vec![request])).await;
             }
         }
     }
 }
 
-/// Takes out what can never be stored, before it gets into the log.
-fn admit(core: &Core, batches: Vec<MetricBatch>) -> (Vec<MetricBatch>, Appended) {
-    let mut appended = Appended::default();
-    let mut admitted = Vec::with_capacity(batches.len());
-    let mut state = core.state.lock();
-    for (index, batch) in batches.into_iter().enumerate() {
-        let rows = batch.rows() as u64;
-        match state.types.admit(&batch) {
-            Ok(()) => {
-                appended.rows += rows;
-                if rows > 0 {
-                    admitted.push(batch);
+/// Batches that can be stored, as the log takes them and as the memory does.
+#[derive(Default)]
+struct Admitted {
+    logged: Vec<MetricBatch>,
+    buffered: Vec<WindowedBatch>,
+}
+
+impl Admitted {
+    /// Takes in what can be stored of a request; whatever never can be is told apart before it gets into the log.
+    fn take_in(&mut self, request: &Request, types: &mut Types, window: i64) -> Appended {
+        let mut appended = Appended::default();
+        for (index, batch) in request.batches.iter().enumerate() {
+            let rows = batch.rows() as u64;
+            if rows == 0 {
+                continue;
+            }
+            match WindowedBatch::split(batch, window).and_then(|parts| types.admit(batch).map(|()| parts)) {
+                Ok(parts) => {
+                    appended.rows += rows;
+                    self.logged.push(batch.clone());
+                    self.buffered.push(parts);
                 }
+                Err(error) => appended.rejected.push(RejectedBatch { index, rows, error }),
             }
-            Err(error) => appended.rejected.push(RejectedBatch { index, rows, error }),
         }
+        appended
     }
-    (admitted, appended)
 }
 
-/// Logs batches, then puts them into memory.
-async fn append(core: &Core, batches: &[MetricBatch]) -> Result<()> {
-    if batches.is_empty() {
+/// Logs batches, then puts them into memory; `types` are the store's types with theirs.
+async fn append(core: &Core, admitted: Admitted, types: Types) -> Result<()> {
+    if admitted.logged.is_empty() {
         return Ok(());
     }
     room(core).await?;
-    let position = core.log()?.append(batches).await?;
+    let position = core.log()?.append(&admitted.logged).await?;
     let full = {
         let mut state = core.state.lock();
-        for batch in batches {
-            if let Err(error) = state.memory.push(batch, core.windows.segment) {
-                // It is in the log, so it is not lost, but nobody can read it.
-                tracing::error!(error = %error.chain(), "a logged batch cannot be buffered");
-            }
+        for rows in admitted.buffered {
+            state.memory.push(rows);
         }
+        state.types = types;
         state.position = position;
         state.oldest.get_or_insert_with(std::time::Instant::now);
         state.memory.bytes() >= core.options.buffer_bytes
