@@ -121,19 +121,15 @@ async fn try_write(core: &Arc<Core>, flushing: &Arc<Flushing>) -> Result<()> {
             }
         }
     }
-    let edit = Edit { log: Some(flushing.position), added: written.clone(), ..Edit::default() };
-    let committed = core
-        .commit(edit, |state| {
-            state.flushing = None;
-            state.trouble = None;
-        })
-        .await;
-    if let Err(error) = committed {
-        discard(&core.root, written.iter().map(|(_, segment)| segment)).await;
-        return Err(error);
-    }
+    let rows = written.iter().map(|(_, segment)| segment.rows).sum();
+    let edit = Edit { log: Some(flushing.position), added: written, ..Edit::default() };
+    core.commit(edit, |state| {
+        state.flushing = None;
+        state.trouble = None;
+    })
+    .await?;
     core.metrics.flushes.inc();
-    core.metrics.flushed_rows.inc_by(written.iter().map(|(_, segment)| segment.rows).sum());
+    core.metrics.flushed_rows.inc_by(rows);
     let (log, upto) = (core.log()?, flushing.position);
     if let Err(error) = blocking(move || log.trim(upto)).await {
         tracing::warn!(error = %error.chain(), "cannot trim the log; the next flush tries again");
@@ -181,7 +177,14 @@ async fn write_part(core: Arc<Core>, part: Part) -> Result<Vec<SegmentMeta>> {
         }
         None => return Ok(Vec::new()),
     };
-    Output { root: &core.root, table: &part.table, window: part.window, precedence: FRESH, stop: None }
-        .write(schema, sorted)
-        .await
+    Output {
+        root: &core.root,
+        table: &part.table,
+        window: part.window,
+        precedence: FRESH,
+        segment_bytes: core.options.segment_bytes,
+        stop: None,
+    }
+    .write(schema, sorted)
+    .await
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SegmentMeta;
 use super::options::Windows;
-use super::root::Root;
+use super::root::{NotCreated, Root};
 use crate::log::Position;
 use crate::{Error, ErrorKind, Result};
 
@@ -219,9 +219,14 @@ async fn load_whole(root: &Root, version: u64) -> Result<Option<Arc<Manifest>>> 
 /// Commits a change on top of `current` and gives the new state. Only one commit may run at a time.
 ///
 /// # Errors
-/// [`ErrorKind::Conflict`] if somebody else committed in between or a segment to be removed is gone; nothing is
-/// changed after any error.
-pub(super) async fn commit(root: &Root, current: &Manifest, edit: Edit, now: i64) -> Result<Manifest> {
+/// [`ErrorKind::Conflict`] if somebody else committed in between or a segment to be removed is gone. Nothing is changed
+/// after an error, unless it is doubtful: then the next opening may go by the change or not.
+pub(super) async fn commit(
+    root: &Root,
+    current: &Manifest,
+    edit: Edit,
+    now: i64,
+) -> std::result::Result<Manifest, NotCreated> {
     let entry = current.entry(edit, now)?;
     let version = entry.version;
     let (text, next) = if is_checkpoint(version) {
@@ -243,10 +248,10 @@ pub(super) async fn clean(root: &Root, current: u64) -> Result<()> {
     Ok(())
 }
 
-/// Deletes files of versions after `current`: commits that were cut off.
+/// Deletes files of versions after `current` for good: commits that were cut off.
 pub(super) async fn discard_after(root: &Root, current: u64) -> Result<()> {
     for version in versions(root).await?.into_iter().filter(|version| *version > current) {
-        root.remove(&name(version)).await?;
+        root.remove_durably(&name(version)).await?;
     }
     Ok(())
 }

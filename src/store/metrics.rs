@@ -20,6 +20,7 @@ pub(super) struct Metrics {
     pub(super) failed_flushes: Counter,
     pub(super) compactions: Counter,
     pub(super) compacted_rows: Counter,
+    pub(super) failed_compactions: Counter,
     pub(super) dropped_segments: Counter,
     buffered_rows: Gauges,
     buffered_bytes: Gauges,
@@ -42,6 +43,10 @@ impl Metrics {
             ),
             compactions: counter("barograph_store_compactions", "Compactions of segments"),
             compacted_rows: counter("barograph_store_compacted_rows", "Rows written by compactions"),
+            failed_compactions: counter(
+                "barograph_store_failed_compactions",
+                "Groups of segments that could not be merged",
+            ),
             dropped_segments: counter("barograph_store_dropped_segments", "Segments dropped by retention"),
             buffered_rows: telemetry.gauges("barograph_store_buffered_rows", "Rows not in segments yet"),
             buffered_bytes: telemetry.gauges("barograph_store_buffered_bytes", "Bytes of buffered rows"),

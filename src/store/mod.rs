@@ -86,7 +86,11 @@ impl Store {
     /// [`crate::ErrorKind::Conflict`] if another writer has it; [`crate::ErrorKind::Invalid`] if options or manifest
     /// are wrong; others from the file system.
     pub async fn open(options: StoreOptions) -> Result<Self> {
-        let core = Core::open(options).await?;
+        Ok(Self::start(Core::open(options).await?))
+    }
+
+    /// Starts the tasks of an open store.
+    fn start(core: Arc<Core>) -> Self {
         let (requests, waiting) = mpsc::channel(writer::QUEUE);
         let writer = tokio::spawn(writer::run(Arc::clone(&core), waiting));
         let background = vec![
@@ -99,7 +103,7 @@ impl Store {
             writer: Mutex::new(Some(writer)),
             background: Mutex::new(background),
         };
-        Ok(Self { handle: Arc::new(handle) })
+        Self { handle: Arc::new(handle) }
     }
 
     /// Stores batches; all that are not named in [`Appended::rejected`] are durable and readable on return. Waits while

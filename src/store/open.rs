@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::assemble::assemble;
 use super::manifest::{self, Edit, Manifest};
-use super::memory::Memory;
+use super::memory::{Memory, WindowedBatch};
 use super::metrics::Metrics;
 use super::options::{StoreOptions, Windows};
 use super::root::{Root, blocking, create_folders};
@@ -28,8 +28,7 @@ const REPLAY_FRAMES: usize = 64;
 impl Core {
     /// Opens the store and reads the log's rows into memory, flushing whenever the buffer is full.
     pub(super) async fn open(options: StoreOptions) -> Result<Arc<Self>> {
-        let windows = options.check()?;
-        let metrics = Metrics::new(&options.telemetry, &options.component);
+        options.check()?;
         let folder = options.path.clone();
         let (lock, root) = blocking(move || {
             create_folders(&folder, &[manifest::FOLDER, output::FOLDER, LOG])?;
@@ -37,7 +36,13 @@ impl Core {
             Ok((lock, Root::open(&folder)?))
         })
         .await?;
+        Self::open_at(root, lock, options).await
+    }
 
+    /// Opens the store whose folder is locked already.
+    pub(super) async fn open_at(root: Root, lock: FolderLock, options: StoreOptions) -> Result<Arc<Self>> {
+        let windows = options.check()?;
+        let metrics = Metrics::new(&options.telemetry, &options.component);
         let manifest = committed(&root, windows).await?;
         let log_options =
             LogOptions { segment_bytes: LOG_SEGMENT_BYTES, max_bytes: options.log_bytes, sync: true };
@@ -65,6 +70,7 @@ impl Core {
             manifest,
             earlier: Vec::new(),
             trouble: None,
+            doubtful: false,
         };
         let core = Arc::new(Self {
             options,
@@ -110,8 +116,8 @@ async fn committed(root: &Root, windows: Windows) -> Result<Arc<Manifest>> {
         }
         // A first commit that was cut off left a file that does not count.
         manifest::discard_after(root, 0).await?;
-        let first = manifest::commit(root, &Manifest::empty(windows), Edit::default(), now_millis()).await?;
-        return Ok(Arc::new(first));
+        let first = manifest::commit(root, &Manifest::empty(windows), Edit::default(), now_millis()).await;
+        return first.map(Arc::new).map_err(|failed| failed.error);
     };
     if manifest.windows != windows {
         return Err(Error::invalid(
@@ -155,7 +161,8 @@ async fn not_ahead(root: &Root, manifest: Arc<Manifest>, end: Position) -> Resul
     }
     tracing::warn!(manifest = %manifest.log, log = %end, "the log is shorter than the manifest says; using its end");
     let edit = Edit { log: Some(end), ..Edit::default() };
-    Ok(Arc::new(manifest::commit(root, &manifest, edit, now_millis()).await?))
+    let moved = manifest::commit(root, &manifest, edit, now_millis()).await;
+    moved.map(Arc::new).map_err(|failed| failed.error)
 }
 
 /// Reads the log after the manifest's position into memory.
@@ -204,7 +211,7 @@ fn take_in(core: &Core, batch: &MetricBatch, position: Position) -> Result<()> {
     let mut state = core.state.lock();
     state.position = position;
     state.types.admit(batch)?;
-    state.memory.push(batch, core.windows.segment)?;
+    state.memory.push(WindowedBatch::split(batch, core.windows.segment)?);
     state.oldest.get_or_insert_with(std::time::Instant::now);
     Ok(())
 }

@@ -22,6 +22,9 @@ pub struct StoreOptions {
     pub buffer_bytes: usize,
     /// Buffered rows are written to segments when the oldest of them waited this long.
     pub flush_interval: Duration,
+    /// A segment is closed at about this size: files stay handy, and since rows are sorted by tags, each file holds its
+    /// own range of them.
+    pub segment_bytes: u64,
     /// Most bytes that the log may take on disk.
     pub log_bytes: u64,
     /// How long a replaced file stays for readers that still use it: longer than the longest query.
@@ -43,6 +46,7 @@ impl Default for StoreOptions {
             compacted_window: Duration::from_secs(86_400),
             buffer_bytes: 128 << 20,
             flush_interval: Duration::from_secs(600),
+            segment_bytes: 512 << 20,
             log_bytes: 2 << 30,
             grace: Duration::from_secs(900),
             maintenance_interval: Duration::from_secs(10),
@@ -106,7 +110,7 @@ impl Windows {
 }
 
 /// A stretch of time, end exclusive, in nanoseconds since 1970 UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Window {
     pub(super) start: i64,
     pub(super) end: i64,

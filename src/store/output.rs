@@ -17,22 +17,20 @@ use crate::{Error, Result};
 /// Folder of the segments.
 pub(super) const FOLDER: &str = "segments";
 
-/// A segment is closed at about this size: files stay handy, and since rows are sorted by tags, each file holds its own
-/// range of them.
-const SEGMENT_BYTES: u64 = 512 << 20;
-
 /// Where a stream goes.
 pub(super) struct Output<'a> {
     pub(super) root: &'a Root,
     pub(super) table: &'a str,
     pub(super) window: Window,
     pub(super) precedence: u64,
+    /// A file is closed at about this size, and the next one goes on from there.
+    pub(super) segment_bytes: u64,
     /// Ends the writing early: for work that can as well be done later.
     pub(super) stop: Option<&'a CancellationToken>,
 }
 
 impl Output<'_> {
-    /// Writes all rows; durable on return. After an error nothing is left.
+    /// Writes all rows; durable on return, and listed in the order of their rows. After an error nothing is left.
     pub(super) async fn write(&self, schema: SchemaRef, rows: BatchStream) -> Result<Vec<SegmentMeta>> {
         let mut done = Vec::new();
         match self.try_write(schema, rows, &mut done).await {
@@ -64,7 +62,7 @@ impl Output<'_> {
                 None => self.create(Arc::clone(&schema))?,
             };
             open.write(&batch).await?;
-            if open.bytes() >= SEGMENT_BYTES {
+            if open.bytes() >= self.segment_bytes {
                 done.push(open.finish().await?);
             } else {
                 writer = Some(open);

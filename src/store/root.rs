@@ -22,7 +22,12 @@ impl Root {
     pub(super) fn open(folder: &FsPath) -> Result<Self> {
         let folder = std::fs::canonicalize(folder).map_err(|e| Error::io("open store", folder, e))?;
         let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|e| failed("open store", "", e))?;
-        Ok(Self { folder: folder.into(), objects: Arc::new(objects) })
+        Ok(Self::new(&folder, Arc::new(objects)))
+    }
+
+    /// The root of objects that lie in this folder.
+    pub(super) fn new(folder: &FsPath, objects: Arc<dyn ObjectStore>) -> Self {
+        Self { folder: folder.into(), objects }
     }
 
     /// The folder on the local disk: for the log, the lock and fsync.
@@ -38,8 +43,8 @@ impl Root {
     /// Writes an object that must not exist yet; durable on return.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if it exists. After any other error it does not exist, as far as can be known.
-    pub(super) async fn create(&self, name: &str, content: Vec<u8>) -> Result<()> {
+    /// [`ErrorKind::Conflict`] if it exists. [`NotCreated::doubtful`] says whether this one may be there all the same.
+    pub(super) async fn create(&self, name: &str, content: Vec<u8>) -> std::result::Result<(), NotCreated> {
         let location = Path::from(name);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         self.objects
@@ -47,9 +52,9 @@ impl Root {
             .await
             .map_err(|e| failed("write", name, e))?;
         if let Err(error) = self.sync(name).await {
-            // It may or may not survive a power cut, so it must not be there at all.
-            self.remove(name).await?;
-            return Err(error);
+            // It may or may not survive a power cut, so it must be gone, and stay so.
+            let gone = self.remove_durably(name).await;
+            return Err(NotCreated { error, doubtful: gone.is_err() });
         }
         Ok(())
     }
@@ -68,6 +73,15 @@ impl Root {
         }
     }
 
+    /// Deletes an object so that no power cut brings it back.
+    pub(super) async fn remove_durably(&self, name: &str) -> Result<()> {
+        self.remove(name).await?;
+        match name.rsplit_once('/') {
+            Some((folder, _)) => self.sync(folder).await,
+            None => self.sync("").await,
+        }
+    }
+
     /// Makes an object and its name survive a power cut.
     pub(super) async fn sync(&self, name: &str) -> Result<()> {
         let (folder, path) = (Arc::clone(&self.folder), self.folder.join(name));
@@ -80,6 +94,20 @@ impl Root {
             Ok(())
         })
         .await
+    }
+}
+
+/// Why an object was not created.
+#[derive(Debug)]
+pub(super) struct NotCreated {
+    pub(super) error: Error,
+    /// It could neither be made durable nor be taken back: it may be there, now or after a power cut.
+    pub(super) doubtful: bool,
+}
+
+impl From<Error> for NotCreated {
+    fn from(error: Error) -> Self {
+        Self { error, doubtful: false }
     }
 }
 

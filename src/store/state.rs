@@ -7,11 +7,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::compaction::Postponed;
 use super::manifest::{self, Edit, Manifest};
 use super::memory::{Frozen, Memory};
 use super::metrics::Metrics;
 use super::options::{StoreOptions, Windows};
-use super::root::Root;
+use super::output::discard;
+use super::root::{NotCreated, Root};
 use super::types::Types;
 use crate::log::{FolderLock, Log, Position};
 use crate::{Error, ErrorKind, Result};
@@ -28,7 +30,7 @@ pub(super) struct Core {
     /// Whose turn it is to commit, to flush, to compact. These are held while waiting, so they are tokio's.
     pub(super) committing: tokio::sync::Mutex<()>,
     pub(super) flushing: tokio::sync::Mutex<()>,
-    pub(super) maintaining: tokio::sync::Mutex<()>,
+    pub(super) maintaining: tokio::sync::Mutex<Postponed>,
     /// Buffered rows became fewer, or a flush failed.
     pub(super) room: Notify,
     /// The buffer is full.
@@ -72,6 +74,8 @@ pub(super) struct State {
     pub(super) types: Types,
     /// Why the last flush failed, if it did.
     pub(super) trouble: Option<(ErrorKind, String)>,
+    /// The last commit could neither be made durable nor be taken back.
+    pub(super) doubtful: bool,
 }
 
 /// Rows on their way to segments.
@@ -98,11 +102,35 @@ impl State {
 }
 
 impl Core {
-    /// Commits a change; `then` sees the state at the very moment at which the change shows.
+    /// Commits a change; `then` sees the state at the very moment at which the change shows. If nothing is committed,
+    /// the files of the segments that the change would have added are deleted.
     pub(super) async fn commit(&self, edit: Edit, then: impl FnOnce(&mut State)) -> Result<()> {
+        let added: Vec<_> = edit.added.iter().map(|(_, segment)| segment.clone()).collect();
+        let Err(failed) = self.try_commit(edit, then).await else { return Ok(()) };
+        if failed.doubtful {
+            // The next opening may go by it, so what it names must be there.
+            self.state.lock().doubtful = true;
+        } else {
+            discard(&self.root, added.iter()).await;
+        }
+        Err(failed.error)
+    }
+
+    async fn try_commit(
+        &self,
+        edit: Edit,
+        then: impl FnOnce(&mut State),
+    ) -> std::result::Result<(), NotCreated> {
         let turn = self.committing.lock().await;
         self.log()?;
-        let current = Arc::clone(&self.state.lock().manifest);
+        let (current, doubtful) = {
+            let state = self.state.lock();
+            (Arc::clone(&state.manifest), state.doubtful)
+        };
+        if doubtful {
+            manifest::discard_after(&self.root, current.version).await?;
+            self.state.lock().doubtful = false;
+        }
         let next = Arc::new(manifest::commit(&self.root, &current, edit, now_millis()).await?);
         let version = next.version;
         let before = {

@@ -1,5 +1,6 @@
 //! The store against a plain map, with everything that can happen to it in between.
 
+mod faults;
 mod model;
 mod sharing;
 mod steps;
@@ -35,6 +36,17 @@ pub(super) fn quiet(path: &Path) -> StoreOptions {
 
 pub(super) async fn open(path: &Path) -> Store {
     Store::open(quiet(path)).await.unwrap()
+}
+
+/// Opens a store that was dropped rather than closed: as soon as its tasks are gone the folder is free.
+pub(super) async fn open_when_free(path: &Path) -> Store {
+    loop {
+        match Store::open(quiet(path)).await {
+            Ok(store) => return store,
+            Err(error) => assert_eq!(error.kind(), crate::ErrorKind::Conflict),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// A batch of one row of `cpu`.

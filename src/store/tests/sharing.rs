@@ -73,14 +73,7 @@ async fn concurrent_appends_all_become_durable_and_a_full_buffer_only_makes_them
     assert!(store.statistics().flushes > 0);
     assert_eq!(read(&store.snapshot().unwrap()).await.len(), 160);
     drop(store);
-    // Dropped without closing: as soon as its tasks are gone the folder is free, and the log has the rest.
-    let again = loop {
-        match Store::open(quiet(folder.path())).await {
-            Ok(store) => break store,
-            Err(error) => assert_eq!(error.kind(), crate::ErrorKind::Conflict),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+    let again = open_when_free(folder.path()).await;
     assert_eq!(read(&again.snapshot().unwrap()).await.len(), 160);
 }
 

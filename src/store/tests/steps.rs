@@ -8,7 +8,7 @@ use crate::model::tag_type;
 use crate::store::Reader;
 use crate::{ErrorKind, Retry};
 
-fn with_column(batch: &MetricBatch, name: &str, column: ArrayRef) -> MetricBatch {
+pub(super) fn with_column(batch: &MetricBatch, name: &str, column: ArrayRef) -> MetricBatch {
     let records = batch.records();
     let mut fields: Vec<_> = records.schema().fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(name, column.data_type().clone(), true)));
@@ -17,7 +17,7 @@ fn with_column(batch: &MetricBatch, name: &str, column: ArrayRef) -> MetricBatch
     MetricBatch::try_new(batch.table(), records).unwrap()
 }
 
-fn files(path: &Path) -> usize {
+pub(super) fn files(path: &Path) -> usize {
     let tables = std::fs::read_dir(path.join("segments")).unwrap();
     tables.map(|table| std::fs::read_dir(table.unwrap().path()).unwrap().count()).sum()
 }
