@@ -281,6 +281,37 @@ fn sql_is_not_repeated_and_what_follows_is_help() {
     assert!(fault.help.iter().any(|help| help.contains("utilization")), "{faults}");
 }
 
+#[test]
+fn an_unknown_type_does_not_hide_what_all_types_have() {
+    broken(
+        "type: host, every: 5s",
+        "type: hst, every: nonsense, timeout: [1]",
+        &[
+            "3:17 `sources.host.type` cannot be `hst`",
+            "3:29 `sources.host.every`: \"nonsense\" is not a duration",
+            "3:48 `sources.host.timeout` must be a duration, not a list",
+        ],
+    );
+    broken(
+        "type: host, every: 5s",
+        "every: 5s, timeout: 6s",
+        &[
+            "3:3 the key `type` is missing in `sources.host`",
+            "3:31 `timeout` is longer than `every`: a collection would still run when the next is due",
+        ],
+    );
+    broken(
+        "type: host, every: 5s",
+        "type: hst, uri: x",
+        &["3:3 the key `every` is missing in `sources.host`", "3:17 `sources.host.type` cannot be `hst`"],
+    );
+    broken(
+        "type: host, every: 5s",
+        "type: host, evry: 5s, every: 1ms",
+        &["3:23 unknown key `evry` in `sources.host`", "3:40 `every` must be from 100ms to 31 days"],
+    );
+}
+
 /// What transforms say about themselves stands at the word that they speak of.
 #[test]
 fn transforms_that_refuse_their_configuration() {
