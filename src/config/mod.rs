@@ -16,7 +16,6 @@ mod reference;
 mod report;
 mod schema;
 mod settings;
-mod suggest;
 #[cfg(test)]
 mod tests;
 mod transforms;

@@ -8,9 +8,9 @@ use super::meaning::{Part, typed};
 use super::pipeline::TransformConfig;
 use super::queries::{Query, try_all};
 use super::report::{Report, key_place, place, tick, ticks};
-use super::suggest::closest;
 use crate::Error;
 use crate::model::{Catalog, TIME};
+use crate::suggest::closest;
 use crate::transform::{Downsample, Drop, Filter, Keep, Rename, Sql, Tag};
 use crate::yaml::{Node, NodeKind};
 

@@ -9,8 +9,8 @@ use super::diagnostic::{Diagnostic, Place};
 use super::named::{NAME_PATTERN, NAME_RULE, is_name};
 use super::report::{Path, Report, key_place, place, tick, ticks};
 use super::settings::Listen;
-use super::suggest::closest;
 use crate::model::{Size, Span};
+use crate::suggest::closest;
 use crate::yaml::{Key, Node, NodeKind};
 
 /// Adds to the report everything in `node` that `schema`, a root schema, does not allow.
