@@ -10,10 +10,12 @@ mod diagnostic;
 mod expand;
 mod meaning;
 mod named;
+mod names;
 mod pipeline;
 mod queries;
 mod reference;
 mod report;
+mod rows;
 mod schema;
 mod settings;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What happens to rows between source and sink: one file per transform. Transforms know the model only.
 
 mod columns;
+mod comparison;
 pub mod downsample;
 pub mod drop;
 pub mod filter;
