@@ -1,21 +1,13 @@
-//! From the engine's errors to ours: what was wrong, where, and what to do about it.
+//! From the engine's errors to ours: limits, files that are gone, and statements that it refused.
 
 use std::error::Error as StdError;
 
-use datafusion::arrow::error::ArrowError;
-use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
-use datafusion::sql::sqlparser::parser::ParserError;
 use parquet::errors::ParquetError;
 
 use super::EngineOptions;
-use super::closest::closest;
-use super::guard::quoted;
 use crate::model::{Size, Span};
-use crate::{Error, ErrorKind};
-
-/// Column names listed in an error before the list is cut.
-const LISTED: usize = 20;
+use crate::{Error, ErrorKind, sql};
 
 /// The error of a query that ran out of time.
 pub(super) fn timed_out(options: &EngineOptions) -> Error {
@@ -45,28 +37,9 @@ pub(super) fn convert(operation: &str, error: DataFusionError, options: &EngineO
         let (kind, reason) = (ours.kind(), ours.to_string());
         return Error::new(kind, operation, reason).with_source(error);
     }
-    let root = error.find_root();
-    match root {
-        DataFusionError::SQL(parser, _) => Error::invalid(operation, syntax(parser)),
-        DataFusionError::SchemaError(schema, _) => unknown_column(operation, schema),
-        DataFusionError::NotImplemented(message) => {
-            Error::new(ErrorKind::Unsupported, operation, one_line(message))
-        }
-        DataFusionError::Plan(message) | DataFusionError::Execution(message) => {
-            Error::invalid(operation, one_line(message))
-        }
-        DataFusionError::Configuration(message) => Error::invalid(operation, one_line(message)),
-        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
-            ArrowError::IoError(..) | ArrowError::ExternalError(_) | ArrowError::ParquetError(_) => {
-                unreadable(operation, error)
-            }
-            other => Error::invalid(operation, one_line(&other.to_string())),
-        },
-        DataFusionError::Internal(message) => {
-            let reason = format!("the engine met an internal fault; please report it: {}", one_line(message));
-            Error::new(ErrorKind::Unsupported, operation, reason)
-        }
-        _ => unreadable(operation, error),
+    match sql::refusal(&error) {
+        Some((kind, reason)) => Error::new(kind, operation, reason),
+        None => Error::unavailable(operation, "the data could not be read").with_source(error),
     }
 }
 
@@ -136,48 +109,4 @@ fn vanished(error: &(dyn StdError + 'static)) -> Option<Error> {
     };
     let reason = "the store has removed the file since the query began; run it again";
     Some(Error::unavailable("read segment", reason).with_resource(path))
-}
-
-fn unreadable(operation: &str, error: DataFusionError) -> Error {
-    Error::unavailable(operation, "the data could not be read").with_source(error)
-}
-
-/// `line 1, column 8: ...`.
-fn syntax(error: &ParserError) -> String {
-    let message = match error {
-        ParserError::ParserError(message) | ParserError::TokenizerError(message) => one_line(message),
-        ParserError::RecursionLimitExceeded => return "the statement is nested too deeply".into(),
-    };
-    match message.rsplit_once(" at Line: ") {
-        Some((what, place)) => format!("line {}: {what}", place.replace("Column:", "column")),
-        None => message,
-    }
-}
-
-fn unknown_column(operation: &str, error: &SchemaError) -> Error {
-    let SchemaError::FieldNotFound { field, valid_fields } = error else {
-        return Error::invalid(operation, one_line(&error.to_string()));
-    };
-    let same_table = |column: &&Column| match (&field.relation, &column.relation) {
-        (Some(wanted), Some(there)) => wanted.resolved_eq(there),
-        _ => true,
-    };
-    let mut names: Vec<_> =
-        valid_fields.iter().filter(same_table).map(|column| column.name.as_str()).collect();
-    names.dedup();
-    let hint = match closest(&field.name, names.iter().copied()) {
-        Some(name) => format!("did you mean {}?", quoted(name)),
-        None if names.is_empty() => "there are no columns here".into(),
-        None => {
-            let more = if names.len() > LISTED { ", ..." } else { "" };
-            let listed: Vec<_> = names.iter().take(LISTED).map(|name| quoted(name)).collect();
-            format!("the columns are {}{more} (text is written in single quotes)", listed.join(", "))
-        }
-    };
-    Error::invalid("find the column", format!("there is no such column; {hint}"))
-        .with_resource(field.flat_name())
-}
-
-fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -8,10 +8,11 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement as SqlStatement, Visit, Visitor};
 
-use super::closest::closest;
 use super::session::{CATALOG, SCHEMA};
 use super::{EngineOptions, explain};
+use crate::sql::quoted;
 use crate::store::Snapshot;
+use crate::suggest::closest;
 use crate::{Error, ErrorKind, Result};
 
 /// Name of the schema in which SQL describes itself.
@@ -162,11 +163,4 @@ fn names_a_file(reference: &TableReference) -> bool {
     const SUFFIXES: [&str; 8] = [".parquet", ".csv", ".json", ".ndjson", ".jsonl", ".arrow", ".avro", ".gz"];
     let name = reference.to_string().to_lowercase();
     name.contains('/') || name.contains('\\') || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-}
-
-/// A name as it must be written in SQL.
-pub(super) fn quoted(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }

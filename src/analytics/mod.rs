@@ -6,7 +6,6 @@
 //! the store ([`merge`]), where the last value that is not null wins.
 
 mod answer;
-mod closest;
 mod engine;
 mod explain;
 mod guard;

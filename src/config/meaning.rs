@@ -84,19 +84,10 @@ impl Meaning<'_> {
     }
 
     fn source(&mut self, part: &Part<'_>) {
-        let Some(SourceConfig { every, timeout, kind }) = typed::<SourceConfig>(part, self.report) else {
-            return;
-        };
-        if every.0 < SHORTEST_EVERY || every.0 > LONGEST_EVERY {
-            self.add(part, "every", "`every` must be from 100ms to 31 days");
-        } else if timeout.is_some_and(|timeout| timeout > every) {
-            let message =
-                "`timeout` is longer than `every`: a collection would still run when the next is due";
-            self.add(part, "timeout", message);
-        }
-        if let Some(timeout) = timeout {
-            self.positive(part, "timeout", timeout);
-        }
+        // Read before the times are checked, so that a fault of theirs does not hide what else is wrong.
+        let source = typed::<SourceConfig>(part, self.report);
+        self.times(part);
+        let Some(SourceConfig { kind, .. }) = source else { return };
         match kind {
             SourceKind::Host(config) => {
                 for (key, list) in [
@@ -123,6 +114,24 @@ impl Meaning<'_> {
                 self.positive(part, "relist", config.relist);
                 self.positive(part, "max_balloon_age", config.max_balloon_age);
             }
+        }
+    }
+
+    /// `every` and `timeout` of a source.
+    fn times(&mut self, part: &Part<'_>) {
+        let every = under(part, "every").and_then(|every| typed::<Span>(&every, self.report));
+        let timeout = under(part, "timeout").and_then(|timeout| typed::<Option<Span>>(&timeout, self.report));
+        let timeout = timeout.flatten();
+        let possible = |every: &Span| (SHORTEST_EVERY..=LONGEST_EVERY).contains(&every.0);
+        if every.is_some_and(|every| !possible(&every)) {
+            self.add(part, "every", "`every` must be from 100ms to 31 days");
+        } else if every.zip(timeout).is_some_and(|(every, timeout)| timeout > every) {
+            let message =
+                "`timeout` is longer than `every`: a collection would still run when the next is due";
+            self.add(part, "timeout", message);
+        }
+        if let Some(timeout) = timeout {
+            self.positive(part, "timeout", timeout);
         }
     }
 

@@ -10,13 +10,14 @@ mod diagnostic;
 mod expand;
 mod meaning;
 mod named;
+mod names;
 mod pipeline;
 mod queries;
 mod reference;
 mod report;
+mod rows;
 mod schema;
 mod settings;
-mod suggest;
 #[cfg(test)]
 mod tests;
 mod transforms;

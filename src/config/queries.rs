@@ -1,13 +1,15 @@
 //! Tries the queries of `sql` transforms, which takes a runtime.
 
+use arrow::datatypes::SchemaRef;
+
 use crate::Result;
 use crate::transform::Sql;
 
 /// A query to be tried on no rows.
 pub(super) struct Query {
     pub(super) sql: Sql,
-    /// Tags that rows have beside those that the table declares.
-    pub(super) tags: Vec<String>,
+    /// All columns that the rows may have.
+    pub(super) columns: SchemaRef,
 }
 
 /// Tries queries; on a thread of its own, because a check may be called from inside a runtime and must not need one.
@@ -20,8 +22,8 @@ pub(super) fn try_all<T: Copy + Send>(queries: Vec<(T, Query)>) -> Vec<(T, Resul
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             let all = async {
                 let mut tried = Vec::new();
-                for (of, Query { sql, tags }) in queries {
-                    tried.push((of, sql.check(tags.iter().map(String::as_str)).await));
+                for (of, Query { sql, columns }) in queries {
+                    tried.push((of, sql.check(&columns).await));
                 }
                 tried
             };

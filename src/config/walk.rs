@@ -9,8 +9,8 @@ use super::diagnostic::{Diagnostic, Place};
 use super::named::{NAME_PATTERN, NAME_RULE, is_name};
 use super::report::{Path, Report, key_place, place, tick, ticks};
 use super::settings::Listen;
-use super::suggest::closest;
 use crate::model::{Size, Span};
+use crate::suggest::closest;
 use crate::yaml::{Key, Node, NodeKind};
 
 /// Adds to the report everything in `node` that `schema`, a root schema, does not allow.
@@ -162,11 +162,12 @@ impl<'a> Walk<'a> {
             {
                 fault = fault.help(format!("did you mean `type` by {}?", tick(&key.name)));
             }
-            return self.report.add(path, fault.help(format!("allowed are {}", ticks(allowed))));
+            self.report.add(path, fault.help(format!("allowed are {}", ticks(allowed))));
+            return self.shared(variants, entries, path, anchor);
         };
         let tag_path = path.key("type");
         if self.report.is_broken(&tag_path) {
-            return;
+            return self.shared(variants, entries, path, anchor);
         }
         let chosen = match &value.kind {
             NodeKind::Scalar { value: Value::String(found), .. } => {
@@ -176,8 +177,51 @@ impl<'a> Walk<'a> {
         };
         match chosen {
             Some((_, variant)) => self.mapping(variant, entries, path, anchor),
-            None => self.word(&allowed, value, &tag_path, key_place(tag_key)),
+            None => {
+                self.word(&allowed, value, &tag_path, key_place(tag_key));
+                self.shared(variants, entries, path, anchor);
+            }
         }
+    }
+
+    /// Looks at the keys that mean the same whatever the `type` is, where it is not known which one was meant.
+    fn shared(&mut self, variants: &'a [Value], entries: &[(Key, Node)], path: &Path, anchor: Place) {
+        let property = |variant: &'a Value, key: &str| variant.get("properties")?.get(key);
+        let Some((first, others)) = variants.split_first() else { return };
+        for (key, value) in entries {
+            let Some(schema) = property(first, &key.name) else { continue };
+            if others.iter().all(|variant| property(variant, &key.name) == Some(schema)) {
+                self.node(schema, value, &path.key(&key.name), key_place(key));
+            }
+        }
+        let all_require =
+            |name: &str| variants.iter().all(|variant| required(variant).any(|other| other == name));
+        for name in required(first).filter(|name| *name != "type" && all_require(name)) {
+            self.missing(first, name, entries, path, anchor);
+        }
+    }
+
+    /// Complains about a key that is needed, if it is not there.
+    fn missing(
+        &mut self,
+        schema: &'a Value,
+        name: &str,
+        entries: &[(Key, Node)],
+        path: &Path,
+        anchor: Place,
+    ) {
+        if entries.iter().any(|(key, _)| key.name == name) {
+            return;
+        }
+        let mut fault =
+            Diagnostic::new(anchor, format!("the key {} is missing{}", tick(name), path.inside()));
+        let property = schema.get("properties").and_then(|properties| properties.get(name));
+        if let Some(description) =
+            property.map(|schema| self.describe(schema)).filter(|text| !text.is_empty())
+        {
+            fault = fault.help(format!("{}: {description}", tick(name)));
+        }
+        self.report.add(path, fault);
     }
 
     fn mapping(&mut self, schema: &'a Value, entries: &[(Key, Node)], path: &Path, anchor: Place) {
@@ -213,18 +257,8 @@ impl<'a> Walk<'a> {
                 (None, _) => {}
             }
         }
-        let required = schema.get("required").and_then(Value::as_array);
-        for name in required.into_iter().flatten().filter_map(Value::as_str) {
-            if !entries.iter().any(|(key, _)| key.name == name) {
-                let mut fault =
-                    Diagnostic::new(anchor, format!("the key {} is missing{}", tick(name), path.inside()));
-                if let Some(description) =
-                    properties.get(name).map(|schema| self.describe(schema)).filter(|d| !d.is_empty())
-                {
-                    fault = fault.help(format!("{}: {description}", tick(name)));
-                }
-                self.report.add(path, fault);
-            }
+        for name in required(schema) {
+            self.missing(schema, name, entries, path, anchor);
         }
         let least = schema.get("minProperties").and_then(Value::as_u64).unwrap_or(0);
         if (entries.len() as u64) < least {
@@ -347,6 +381,11 @@ fn words(variants: &[Value]) -> Option<Vec<&str>> {
         _ => None,
     });
     words.collect::<Option<Vec<_>>>().map(|words| words.into_iter().flatten().collect())
+}
+
+/// Keys that a mapping must have.
+fn required(schema: &Value) -> impl Iterator<Item = &str> {
+    schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn tag(variant: &Value) -> Option<&str> {

@@ -15,8 +15,8 @@ use super::clock::Clock;
 use super::dead_letter::DeadLetters;
 use super::monitor::{SinkState, TransformNumbers};
 use super::queue::{Overflow, Queue};
-use crate::model::Parcel;
-use crate::transform::{Refused, Transform};
+use crate::model::{Ack, MetricBatch, Parcel};
+use crate::transform::{Refused, Transform, Unfinished};
 use crate::{Error, ErrorKind};
 
 /// Transforms that keep rows are asked this often whether they give some up.
@@ -25,6 +25,8 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// A transform and what it did.
 pub(super) struct Step {
     pub(super) numbers: Arc<Mutex<TransformNumbers>>,
+    /// The step in this place before a reload may go on in its stead.
+    pub(super) unchanged: bool,
     pub(super) transform: Box<dyn Transform>,
 }
 
@@ -41,6 +43,15 @@ pub(super) struct Outlet {
 pub(super) struct Route {
     pub(super) steps: Vec<Step>,
     pub(super) outlets: Vec<Outlet>,
+    /// The longest that rows may come after their tick.
+    pub(super) arrival: Duration,
+}
+
+impl Route {
+    /// Tells every transform how late rows may come.
+    pub(super) fn announce(&mut self) {
+        self.steps.iter_mut().for_each(|step| step.transform.expect_within(self.arrival));
+    }
 }
 
 /// A new way, and whom to tell once the old one is empty and gone.
@@ -67,19 +78,18 @@ impl Carrier {
             tokio::select! {
                 biased;
                 Some((route, done)) = self.replace.recv() => {
-                    self.flush(i64::MAX).await;
-                    self.route = route;
+                    self.change_over(route).await;
                     // Whoever asked may have stopped waiting.
                     let _ = done.send(());
                 }
-                _ = flush.tick() => self.flush(self.clock.now()).await,
+                _ = flush.tick() => self.flush(0, self.clock.now()).await,
                 parcel = self.parcels.recv() => match parcel {
                     Some(parcel) => self.carry(parcel).await,
                     None => break,
                 },
             }
         }
-        self.flush(i64::MAX).await;
+        self.flush(0, i64::MAX).await;
         for outlet in &self.route.outlets {
             outlet.queue.close();
         }
@@ -93,35 +103,45 @@ impl Carrier {
         self.lead(vec![parcel], 0).await;
     }
 
-    /// Asks each transform for the rows it kept; what one gives passes the ones after it.
-    async fn flush(&mut self, now: i64) {
-        for index in 0..self.route.steps.len() {
-            let Some(step) = self.route.steps.get_mut(index) else { return };
-            let result = AssertUnwindSafe(step.transform.flush(now)).catch_unwind().await;
-            let given = match result {
-                Ok(Ok(given)) => given,
-                Ok(Err(refused)) => {
-                    // Kept rows were booked as dropped when the transform took them; they come back to be counted.
-                    let rows = count(&refused.parcel);
-                    self.route.outlets.iter().for_each(|outlet| outlet.state.account.accept(rows));
-                    self.refuse(index, refused).await;
-                    continue;
-                }
-                Err(_) => {
-                    tracing::error!(
-                        transform = step.numbers.lock().name,
-                        "the transform panicked at a flush"
-                    );
-                    continue;
-                }
-            };
-            if given.is_empty() {
-                continue;
+    /// Takes another way. Transforms that go on keep what they kept; the others are emptied.
+    async fn change_over(&mut self, mut next: Route) {
+        let pairs = next.steps.iter().zip(&self.route.steps);
+        let kept = pairs.take_while(|(step, _)| step.unchanged).count();
+        self.flush(kept, i64::MAX).await;
+        for (step, running) in next.steps.iter_mut().zip(self.route.steps.drain(..kept)) {
+            step.transform = running.transform;
+        }
+        next.announce();
+        self.route = next;
+    }
+
+    /// Asks each transform from `first` on for the rows it kept; what one gives passes the ones after it.
+    async fn flush(&mut self, first: usize, now: i64) {
+        for index in first..self.route.steps.len() {
+            while self.flush_step(index, now).await {}
+        }
+    }
+
+    /// Tells whether the transform must be asked again: rows that it cannot give up come one failure at a time.
+    async fn flush_step(&mut self, index: usize, now: i64) -> bool {
+        let Some(step) = self.route.steps.get_mut(index) else { return false };
+        let result = AssertUnwindSafe(step.transform.flush(now)).catch_unwind().await;
+        match result {
+            Ok(Ok(given)) => {
+                let rows = given.iter().map(count).sum();
+                step.numbers.lock().rows_out += rows;
+                self.route.outlets.iter().for_each(|outlet| outlet.state.account.transform(0, rows));
+                self.lead(given, index + 1).await;
+                false
             }
-            let rows = given.iter().map(count).sum();
-            step.numbers.lock().rows_out += rows;
-            self.route.outlets.iter().for_each(|outlet| outlet.state.account.transform(0, rows));
-            self.lead(given, index + 1).await;
+            Ok(Err(unfinished)) => {
+                self.give_up_rows(index, unfinished).await;
+                true
+            }
+            Err(_) => {
+                tracing::error!(transform = step.numbers.lock().name, "the transform panicked at a flush");
+                false
+            }
         }
     }
 
@@ -167,18 +187,31 @@ impl Carrier {
     }
 
     async fn refuse(&mut self, index: usize, refused: Refused) {
-        let Refused { parcel, error } = refused;
-        let rows = count(&parcel);
+        let Refused { parcel: Parcel { batch, acks }, error } = refused;
+        let rows = u64::try_from(batch.rows()).unwrap_or(u64::MAX);
+        self.dead_letter(index, rows, &error, Some(&batch)).await;
+        acks.into_iter().for_each(Ack::settle);
+    }
+
+    /// Kept rows were booked as dropped when the transform took them; they come back to be counted.
+    async fn give_up_rows(&mut self, index: usize, unfinished: Unfinished) {
+        let Unfinished { rows, acks, error } = unfinished;
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+        self.route.outlets.iter().for_each(|outlet| outlet.state.account.accept(rows));
+        self.dead_letter(index, rows, &error, None).await;
+        acks.into_iter().for_each(Ack::settle);
+    }
+
+    async fn dead_letter(&mut self, index: usize, rows: u64, error: &Error, batch: Option<&MetricBatch>) {
         let name = self.route.steps.get(index).map(|step| {
             let mut numbers = step.numbers.lock();
             numbers.refused += rows;
             numbers.name.clone()
         });
-        self.dead.record(name.as_deref().unwrap_or("transform"), rows, &error, Some(&parcel.batch)).await;
+        self.dead.record(name.as_deref().unwrap_or("transform"), rows, error, batch).await;
         for outlet in &self.route.outlets {
             outlet.state.account.dead_letter(rows, error.kind().as_str());
         }
-        parcel.settle();
     }
 
     async fn fan_out(&mut self, parcel: Parcel) {

@@ -16,7 +16,7 @@ use super::queue::Overflow;
 use crate::model::{Ack, BatchBuilder, Identity, MetricBatch, Parcel};
 use crate::provider::{Collection, Collector, Shard, Window};
 use crate::sink::{Rejected, Sink, Written};
-use crate::transform::{Refused, Transform};
+use crate::transform::{Refused, Transform, Unfinished};
 use crate::{Error, ErrorKind, Result};
 
 /// A clock that follows tokio's time and can be set.
@@ -247,6 +247,16 @@ impl Transform for Halver {
     }
 }
 
+/// Gives every parcel as it came.
+pub(super) struct Passing;
+
+#[async_trait]
+impl Transform for Passing {
+    async fn apply(&mut self, parcel: Parcel) -> Result<Vec<Parcel>, Refused> {
+        Ok(vec![parcel])
+    }
+}
+
 /// Keeps all parcels until it is flushed at a stop.
 #[derive(Default)]
 pub(super) struct Keeper(Vec<Parcel>);
@@ -258,8 +268,32 @@ impl Transform for Keeper {
         Ok(Vec::new())
     }
 
-    async fn flush(&mut self, now: i64) -> Result<Vec<Parcel>, Refused> {
+    async fn flush(&mut self, now: i64) -> Result<Vec<Parcel>, Unfinished> {
         Ok(if now == i64::MAX { std::mem::take(&mut self.0) } else { Vec::new() })
+    }
+}
+
+/// Keeps all parcels, and at a stop cannot give up any but the last.
+#[derive(Default)]
+pub(super) struct Failing(Vec<Parcel>);
+
+#[async_trait]
+impl Transform for Failing {
+    async fn apply(&mut self, parcel: Parcel) -> Result<Vec<Parcel>, Refused> {
+        self.0.push(parcel);
+        Ok(Vec::new())
+    }
+
+    async fn flush(&mut self, now: i64) -> Result<Vec<Parcel>, Unfinished> {
+        if now < i64::MAX {
+            return Ok(Vec::new());
+        }
+        if self.0.len() > 1 {
+            let Parcel { batch, acks } = self.0.remove(0);
+            let error = Error::invalid("give out", "on purpose");
+            return Err(Unfinished { rows: batch.rows(), acks, error });
+        }
+        Ok(std::mem::take(&mut self.0))
     }
 }
 
@@ -308,7 +342,7 @@ pub(super) fn sink(name: &str, taken: &Arc<Taken>) -> SinkPlan {
 }
 
 pub(super) fn transform(transform: impl Transform + 'static) -> TransformPlan {
-    TransformPlan { kind: "test", transform: Box::new(transform) }
+    TransformPlan { kind: "test", unchanged: false, transform: Box::new(transform) }
 }
 
 pub(super) fn plan(folder: &std::path::Path, sources: Vec<SourcePlan>, sinks: Vec<SinkPlan>) -> Plan {
@@ -318,6 +352,7 @@ pub(super) fn plan(folder: &std::path::Path, sources: Vec<SourcePlan>, sinks: Ve
         drain: Duration::from_secs(10),
         sources,
         transforms: Vec::new(),
+        arrival: Duration::ZERO,
         sinks,
     }
 }

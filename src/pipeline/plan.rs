@@ -29,6 +29,8 @@ pub struct Plan {
     pub sources: Vec<SourcePlan>,
     /// In file order, which is the order that rows pass them.
     pub transforms: Vec<TransformPlan>,
+    /// The longest that rows may come after their tick.
+    pub arrival: Duration,
     /// In file order.
     pub sinks: Vec<SinkPlan>,
 }
@@ -56,6 +58,9 @@ pub type BuildSource = Box<dyn Fn() -> Result<Arc<dyn Collector>> + Send + Sync>
 pub struct TransformPlan {
     /// The kind, as in the pipeline file.
     pub kind: &'static str,
+    /// The running transform in this place has the same configuration, and so have all before it: it may go on with the
+    /// rows that it keeps.
+    pub unchanged: bool,
     /// The transform.
     pub transform: Box<dyn Transform>,
 }
@@ -129,7 +134,10 @@ impl Plan {
             });
         }
         let arrival = sources.iter().map(SourcePlan::arrival).max().unwrap_or_default();
-        let transforms = config.transforms.iter().map(|config| transform_plan(config, arrival));
+        let running = previous.map_or(&[][..], |previous| &previous.transforms);
+        let unchanged = config.transforms.iter().zip(running).take_while(|(next, now)| next == now).count();
+        let transforms = config.transforms.iter().enumerate();
+        let transforms = transforms.map(|(index, config)| transform_plan(config, index < unchanged));
         let transforms = transforms.collect::<Result<_>>()?;
         Ok(Self {
             name: config.name.clone(),
@@ -137,6 +145,7 @@ impl Plan {
             drain: config.settings.drain.0,
             sources,
             transforms,
+            arrival,
             sinks,
         })
     }
@@ -166,7 +175,7 @@ fn source_plan(name: &str, source: &SourceConfig, jitter: Duration, unchanged: b
     }
 }
 
-fn transform_plan(config: &TransformConfig, arrival: Duration) -> Result<TransformPlan> {
+fn transform_plan(config: &TransformConfig, unchanged: bool) -> Result<TransformPlan> {
     let (kind, transform): (_, Box<dyn Transform>) = match config {
         TransformConfig::Tag(config) => ("tag", Box::new(transform::tag::Tag::new(config)?)),
         TransformConfig::Rename(config) => ("rename", Box::new(transform::rename::Rename::new(config)?)),
@@ -175,10 +184,10 @@ fn transform_plan(config: &TransformConfig, arrival: Duration) -> Result<Transfo
         TransformConfig::Filter(config) => ("filter", Box::new(transform::filter::Filter::new(config)?)),
         TransformConfig::Sql(config) => ("sql", Box::new(transform::sql::Sql::new(config)?)),
         TransformConfig::Downsample(config) => {
-            ("downsample", Box::new(transform::downsample::Downsample::new(config)?.with_arrival(arrival)))
+            ("downsample", Box::new(transform::downsample::Downsample::new(config)?))
         }
     };
-    Ok(TransformPlan { kind, transform })
+    Ok(TransformPlan { kind, unchanged, transform })
 }
 
 fn open_sink(name: &str, config: SinkConfig, telemetry: &Telemetry) -> OpenSink {
@@ -194,4 +203,38 @@ fn open_sink(name: &str, config: SinkConfig, telemetry: &Telemetry) -> OpenSink 
             })
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn transforms_are_unchanged_up_to_the_first_that_is_not() {
+        let read = |transforms: &str| {
+            let text = format!(
+                "name: a\nsources: {{ host: {{ type: host, every: 1m, timeout: 20s }} }}\ntransforms: [{transforms}]\n\
+                 sinks: {{ out: {{ type: stdout }} }}\n"
+            );
+            config::check(&text, "p.yaml").unwrap()
+        };
+        let (tag, mean) = ("{ type: tag, set: { site: lab } }", "{ type: downsample, every: 1m }");
+        let unchanged = |before: &str, after: &str| -> Vec<bool> {
+            let (before, after) = (read(before), read(after));
+            let plan = Plan::new(&after, Some(&before), None, &Telemetry::default()).unwrap();
+            assert_eq!(plan.arrival, Duration::from_secs(25), "jitter and timeout");
+            plan.transforms.iter().map(|transform| transform.unchanged).collect()
+        };
+        assert_eq!(unchanged(&format!("{tag}, {mean}"), &format!("{tag}, {mean}")), [true, true]);
+        assert_eq!(unchanged(tag, &format!("{tag}, {mean}")), [true, false]);
+        assert_eq!(unchanged(&format!("{tag}, {mean}"), &format!("{mean}, {mean}")), [false, false]);
+        assert!(
+            Plan::new(&read(mean), None, None, &Telemetry::default())
+                .unwrap()
+                .transforms
+                .iter()
+                .all(|t| !t.unchanged)
+        );
+    }
 }

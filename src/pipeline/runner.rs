@@ -88,8 +88,11 @@ impl Runner {
         let steps = steps(plan.transforms);
         let monitor = Monitor::new(Arc::clone(&clock), Arc::clone(&marks));
         show(&monitor, &plan.name, &steps);
+        let outlets = sinks.iter().map(|sink| sink.outlet.clone()).collect();
+        let mut route = Route { steps, outlets, arrival: plan.arrival };
+        route.announce();
         let carrier = Carrier {
-            route: Route { steps, outlets: sinks.iter().map(|sink| sink.outlet.clone()).collect() },
+            route,
             parcels,
             replace: replacements,
             dead: Arc::clone(&context.dead),
@@ -137,8 +140,8 @@ impl Runner {
         self.monitor.update(|parts| parts.reloads_refused += 1);
     }
 
-    /// Changes over to another plan. Sources and sinks that it marks as unchanged go on undisturbed; a sink that
-    /// changed keeps what waits for it.
+    /// Changes over to another plan. Sources, transforms and sinks that it marks as unchanged go on undisturbed; a sink
+    /// that changed keeps what waits for it.
     ///
     /// # Errors
     /// If a source cannot be built or a sink not be opened; the old plan goes on.
@@ -192,7 +195,8 @@ impl Runner {
 
         let steps = steps(plan.transforms);
         show(&self.monitor, &plan.name, &steps);
-        let route = Route { steps, outlets: self.sinks.iter().map(|sink| sink.outlet.clone()).collect() };
+        let outlets = self.sinks.iter().map(|sink| sink.outlet.clone()).collect();
+        let route = Route { steps, outlets, arrival: plan.arrival };
         let (done, replaced) = oneshot::channel();
         let switch = async {
             if self.replace.send((route, done)).await.is_ok() {
@@ -359,6 +363,7 @@ fn steps(plans: Vec<TransformPlan>) -> Vec<Step> {
             name: format!("{}.{}", index + 1, plan.kind),
             ..TransformNumbers::default()
         })),
+        unchanged: plan.unchanged,
         transform: plan.transform,
     };
     plans.into_iter().enumerate().map(step).collect()

@@ -354,6 +354,53 @@ async fn a_reload_keeps_what_is_unchanged_and_hands_waiting_rows_to_a_changed_si
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reload_lets_a_transform_that_did_not_change_keep_its_rows_and_empties_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    for (unchanged, expected) in [([true, true], false), ([true, false], true), ([false, false], true)] {
+        let (from, to) = (TestSource::new(&[Act::Rows(3)]), Taken::new(Mood::Good));
+        let with_keeper = || {
+            let mut plan = plan(folder.path(), vec![source("host", 10, &from)], vec![sink("one", &to)]);
+            plan.transforms = vec![transform(Passing), transform(Keeper::default())];
+            plan
+        };
+        let mut runner = start(with_keeper()).await;
+        let monitor = runner.monitor();
+        pass(35).await;
+        let mut next = with_keeper();
+        next.sources[0].unchanged = true;
+        next.sinks[0].unchanged = true;
+        next.transforms.iter_mut().zip(unchanged).for_each(|(plan, unchanged)| plan.unchanged = unchanged);
+        runner.reload(next).await.unwrap();
+        pass(1).await;
+        assert_eq!(to.rows() > 0, expected, "{unchanged:?}");
+        pass(20).await;
+        runner.stop().await;
+        assert_eq!(to.rows(), from.rows.load(Ordering::SeqCst), "{unchanged:?}");
+        assert_balanced(&monitor.view());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_a_transform_kept_and_cannot_give_up_are_dead_lettered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (TestSource::new(&[Act::Rows(3)]), Taken::new(Mood::Good));
+    let mut plan = plan(folder.path(), vec![source("host", 10, &from)], vec![sink("one", &to)]);
+    plan.transforms = vec![transform(Failing::default())];
+    let runner = start(plan).await;
+    let monitor = runner.monitor();
+    pass(35).await;
+    runner.stop().await;
+    let view = monitor.view();
+    assert_balanced(&view);
+    let all = from.rows.load(Ordering::SeqCst);
+    assert!(all > 3, "more than one parcel was kept");
+    assert_eq!((to.rows(), view.sinks[0].balance.dead_lettered["invalid"]), (3, all - 3));
+    assert_eq!(view.transforms[0].refused, all - 3);
+    let last = from.windows.lock().last().unwrap().1.end;
+    assert_eq!(CheckpointFile::new(folder.path()).load().unwrap()["host"]["local"], last);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reload_that_cannot_open_a_sink_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let from = TestSource::new(&[Act::Rows(3)]);

@@ -2,8 +2,8 @@
 //!
 //! Memory: one accumulator per field, series and open interval, at most [`MAX_SERIES`] series over all open intervals, and
 //! one share of an acknowledgement per parcel and open interval. Rows are acknowledged only once the row made of them is
-//! durable: after a crash the source collects an open interval again as far as it can. A stop gives open intervals out as
-//! they are.
+//! durable: after a crash the source collects an open interval again as far as it can. A reload that leaves the transform
+//! as it is leaves its open intervals open; a stop, or a reload that changes it, gives them out as they are.
 
 mod accumulator;
 #[cfg(test)]
@@ -11,12 +11,13 @@ mod tests;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Refused, Transform, concerns};
+use super::{Refused, Transform, Unfinished, concerns};
 use crate::model::{MetricBatch, Parcel, Span};
 use crate::{Error, ErrorKind, Result};
 use window::Window;
@@ -74,8 +75,12 @@ pub struct Downsample {
     config: Config,
     every: i64,
     grace: i64,
+    /// How long a source may take to bring the rows of the tick that ends an interval.
+    arrival: i64,
     /// Open intervals by end, then table.
     windows: BTreeMap<i64, HashMap<String, Window>>,
+    /// Rows of intervals that are over, to be given out with the next flush.
+    finished: Vec<Parcel>,
     /// Ends up to here were given up.
     closed: i64,
     max_series: usize,
@@ -97,18 +102,12 @@ impl Downsample {
             config: config.clone(),
             every,
             grace,
+            arrival: 0,
             windows: BTreeMap::new(),
+            finished: Vec::new(),
             closed: i64::MIN,
             max_series: MAX_SERIES,
         })
-    }
-
-    /// Waits at least this long after the end of an interval: the time that a source may take to bring the rows of the
-    /// tick that ends it.
-    #[must_use]
-    pub fn with_arrival(mut self, arrival: std::time::Duration) -> Self {
-        self.grace = self.grace.max(i64::try_from(arrival.as_nanos()).unwrap_or(i64::MAX));
-        self
     }
 
     /// The end of the interval that a time lies in: it belongs to the interval that it ends.
@@ -180,20 +179,24 @@ impl Transform for Downsample {
         Ok(Vec::new())
     }
 
-    async fn flush(&mut self, now: i64) -> Result<Vec<Parcel>, Refused> {
-        let last = now.saturating_sub(if now == i64::MAX { 0 } else { self.grace });
-        let open = self.windows.split_off(&last.saturating_add(1));
-        let given = std::mem::replace(&mut self.windows, open);
-        let mut parcels = Vec::new();
-        for (end, tables) in given {
+    async fn flush(&mut self, now: i64) -> Result<Vec<Parcel>, Unfinished> {
+        let waits = if now == i64::MAX { 0 } else { self.grace.max(self.arrival) };
+        let last = now.saturating_sub(waits);
+        while let Some(mut tables) = self.windows.first_entry().filter(|first| *first.key() <= last) {
+            let end = *tables.key();
             self.closed = self.closed.max(end);
-            for (table, window) in tables {
-                match window.finish(&table, end) {
-                    Ok(parcel) => parcels.push(parcel),
-                    Err(error) => tracing::error!(error = %error.chain(), "an interval cannot be given out"),
-                }
+            let Some(table) = tables.get().keys().next().cloned() else {
+                tables.remove();
+                continue;
+            };
+            if let Some(window) = tables.get_mut().remove(&table) {
+                self.finished.push(window.finish(&table, end)?);
             }
         }
-        Ok(parcels)
+        Ok(std::mem::take(&mut self.finished))
+    }
+
+    fn expect_within(&mut self, arrival: Duration) {
+        self.arrival = i64::try_from(arrival.as_nanos()).unwrap_or(i64::MAX);
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, TableReference};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
@@ -17,8 +18,9 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::comparison::{self, Kind};
 use super::{Refused, Transform, columns, concerns, replace, session};
-use crate::model::{Catalog, MetricBatch, Parcel, tag_type};
+use crate::model::{MetricBatch, Parcel};
 use crate::{Error, Result};
 
 /// Keeps the rows for which an SQL expression is true; rows for which it is false or null are dropped. A column that the
@@ -33,6 +35,9 @@ pub struct Config {
     #[serde(rename = "where")]
     pub condition: String,
 }
+
+/// What errors say that was tried.
+const OPERATION: &str = "filter rows of";
 
 /// The transform.
 pub struct Filter {
@@ -62,44 +67,47 @@ impl Filter {
             .with_dialect(&GenericDialect {})
             .build()
             .and_then(|mut parser| parser.parse_into_expr());
-        parsed.map_err(|e| wrong(&config.condition, &e))?;
+        let table = config.table.as_deref().unwrap_or("every table");
+        parsed.map_err(|error| session::refused(OPERATION, table, &config.condition, error))?;
         Ok(Self { config: config.clone(), session: session::isolated()?, compiled: HashMap::new() })
     }
 
-    /// Checks the expression's columns and types against the table, if it names one that is built in. `added` are tags
-    /// that rows may have beside those that the table declares.
+    /// Checks the expression's columns and types against rows of a table that may have these columns.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] naming the column or the types that do not fit.
-    pub fn check<'a>(&self, added: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        let Some(table) = self.config.table.as_deref() else { return Ok(()) };
-        if Catalog::builtin()?.table(table).is_err() {
-            return Ok(());
-        }
-        let added: Vec<_> = added.into_iter().map(|name| Field::new(name, tag_type(), true)).collect();
-        self.compile(table, &Arc::new(Schema::new(added))).map(drop)
+    pub fn check(&self, table: &str, columns: &SchemaRef) -> Result<()> {
+        self.compile(table, Arc::clone(columns)).map(drop)
     }
 
-    fn compile(&self, table: &str, batch: &SchemaRef) -> Result<Compiled> {
-        let full = columns::declared(table, batch)?;
-        let condition = DFSchema::try_from(Arc::clone(&full)).and_then(|schema| {
+    fn compile(&self, table: &str, full: SchemaRef) -> Result<Compiled> {
+        let condition = DFSchema::try_from_qualified_schema(TableReference::bare(table), &full).and_then(|schema| {
             let expression = self.session.parse_sql_expr(&self.config.condition, &schema)?;
             if expression.exists(|part| Ok(is_clock(part)))? {
                 return datafusion::common::plan_err!(
                     "a filter has no clock: rows may come late or again, and must be judged alike each time"
                 );
             }
-            self.session.create_physical_expr(expression, &schema)
-        });
-        let condition = condition.map_err(|e| wrong(&self.config.condition, &e).with_resource(table))?;
-        match condition.data_type(&full) {
-            Ok(DataType::Boolean) => Ok(Compiled { full, condition }),
-            Ok(other) => {
-                let reason = format!("`{}` is {other}, not true or false", self.config.condition);
-                Err(Error::invalid("filter rows of", reason).with_resource(table))
+            if let Some(reason) = comparison::mismatch(&expression, &schema)? {
+                return Err(DataFusionError::Plan(reason));
             }
-            Err(error) => Err(wrong(&self.config.condition, &error).with_resource(table)),
+            let condition = self.session.create_physical_expr(expression, &schema)?;
+            match condition.data_type(&full)? {
+                DataType::Boolean => Ok(condition),
+                other => {
+                    let given = Kind::of(&other).map_or_else(|| other.to_string(), |kind| kind.to_string());
+                    Err(DataFusionError::Plan(format!("it gives {given}, not true or false")))
+                }
+            }
+        });
+        match condition {
+            Ok(condition) => Ok(Compiled { full, condition }),
+            Err(error) => Err(self.wrong(table, error)),
         }
+    }
+
+    fn wrong(&self, table: &str, error: DataFusionError) -> Error {
+        session::refused(OPERATION, table, &self.config.condition, error)
     }
 
     /// Which rows stay; null counts as false.
@@ -109,7 +117,8 @@ impl Filter {
         let compiled = match self.compiled.get(&shape) {
             Some(compiled) => compiled.clone(),
             None => {
-                let compiled = self.compile(batch.table(), records.schema_ref())?;
+                let full = columns::declared(batch.table(), records.schema_ref())?;
+                let compiled = self.compile(batch.table(), full)?;
                 if self.compiled.len() >= KEPT {
                     self.compiled.clear();
                 }
@@ -122,7 +131,7 @@ impl Filter {
             .condition
             .evaluate(&full)
             .and_then(|value| value.into_array(batch.rows()))
-            .map_err(|e| wrong(&self.config.condition, &e).with_resource(batch.table()))?;
+            .map_err(|error| self.wrong(batch.table(), error))?;
         Ok(decision.as_boolean().clone())
     }
 
@@ -132,7 +141,7 @@ impl Filter {
             return Ok(batch.clone());
         }
         let left = filter_record_batch(batch.records(), &decision).map_err(|e| {
-            Error::invalid("filter rows of", "Arrow refused it").with_resource(batch.table()).with_source(e)
+            Error::invalid(OPERATION, "Arrow refused it").with_resource(batch.table()).with_source(e)
         })?;
         MetricBatch::try_new(batch.table(), left)
     }
@@ -141,11 +150,6 @@ impl Filter {
 /// Whether a part of an expression depends on when it is evaluated, as `now()` does.
 fn is_clock(part: &Expr) -> bool {
     matches!(part, Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Stable)
-}
-
-/// What DataFusion says about an expression, without its own decoration.
-fn wrong(condition: &str, error: &datafusion::error::DataFusionError) -> Error {
-    Error::invalid("understand the condition", format!("`{condition}`: {}", error.strip_backtrace()))
 }
 
 impl std::fmt::Debug for Filter {
@@ -167,8 +171,11 @@ impl Transform for Filter {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::{Field, Schema};
+
     use super::super::testing::{cpu, parcel};
     use super::*;
+    use crate::model::tag_type;
 
     fn filter(condition: &str) -> Result<Filter> {
         Filter::new(&Config { table: Some("cpu".into()), condition: condition.into() })
@@ -217,14 +224,76 @@ mod tests {
         assert!(filter.apply(parcel(common("disk")).0).await.is_err(), "disk declares no load");
     }
 
+    /// What is said of a condition over the declared columns of `cpu` and a tag `site`.
+    fn check(condition: &str) -> Result<(), String> {
+        let site = Schema::new(vec![Field::new("site", tag_type(), true)]);
+        let columns = columns::declared("cpu", &site).unwrap();
+        filter(condition).and_then(|filter| filter.check("cpu", &columns)).map_err(|error| error.chain())
+    }
+
     #[test]
     fn what_cannot_work_is_said_before_anything_runs() {
-        assert!(filter("utilization >").is_err());
-        assert!(filter("utilisation > 1").unwrap().check([]).is_err());
-        assert!(filter("utilization + 1").unwrap().check([]).is_err(), "a number is no condition");
-        assert!(filter("site = 'lab'").unwrap().check([]).is_err());
-        let error = filter("time > now() - INTERVAL '1 hour'").unwrap().check([]).unwrap_err();
-        assert!(error.to_string().contains("no clock"), "{error}");
-        filter("site = 'lab' AND core IS NULL").unwrap().check(["site"]).unwrap();
+        for (condition, reason) in [
+            ("utilization >", "Expected: an expression, found: EOF"),
+            ("utilization > > 1", "line 1, column 15: "),
+            ("utilisation > 1", "there is no column utilisation in cpu; did you mean utilization?"),
+            ("zebra = 'a'", "there is no column zebra in cpu; the columns are site, time, "),
+            ("utilization + 1", "it gives a number, not true or false"),
+            ("time > now() - INTERVAL '1 hour'", "a filter has no clock: "),
+        ] {
+            let error = check(condition).unwrap_err();
+            let start = format!("cannot filter rows of cpu: `{condition}`: {reason}");
+            assert!(error.starts_with(&start), "{error}");
+        }
+        check("site = 'lab' AND core IS NULL AND cpu.utilization > 0").unwrap();
+    }
+
+    #[test]
+    fn values_that_cannot_be_compared_are_refused() {
+        for (condition, reason) in [
+            ("utilization > 'abc'", "utilization is a number, and 'abc' cannot be read as one"),
+            ("utilization = 'high'", "utilization is a number, and 'high' cannot be read as one"),
+            ("'high' = utilization", "utilization is a number, and 'high' cannot be read as one"),
+            ("steal IN (0.5, 'x')", "steal is a number, and 'x' cannot be read as one"),
+            (
+                "steal > 0 AND NOT (core < 4)",
+                "core is a text and 4 is a number, and they cannot be compared; ",
+            ),
+            (
+                "utilization = core",
+                "utilization is a number and core is a text, and they cannot be compared; ",
+            ),
+            ("utilization = true", "utilization is a number and true is true or false, and "),
+            ("core = true", "core is a text and true is true or false, and "),
+            ("utilization BETWEEN 0 AND 'x'", "utilization is a number, and 'x' cannot be read as one"),
+            ("utilization LIKE 'a%'", "utilization is a number, and 'a%' cannot be read as one"),
+            ("time > 'yesterday'", "time is a time, and 'yesterday' cannot be read as one"),
+            ("time > core", "time is a time, and core cannot be read as one"),
+            ("time > 5", "time is a time and 5 is a number, and they cannot be compared; "),
+            ("CASE WHEN core > 4 THEN true ELSE false END", "core is a text and 4 is a number, and "),
+        ] {
+            let error = check(condition).unwrap_err();
+            assert!(error.contains(&format!("`{condition}`: {reason}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_compared_is_not_refused() {
+        for condition in [
+            "time > '2026-01-01T00:00:00Z'",
+            "time BETWEEN '2026-01-01' AND '2026-01-02 12:00:00'",
+            "time > concat('2026-01-01', 'T00:00:00Z')",
+            "time >= to_timestamp_nanos(4)",
+            "utilization > '0.5'",
+            "utilization > NULL",
+            "utilization > 1 OR steal > cores",
+            "CAST(core AS DOUBLE) < 4",
+            "core IN ('0', '1')",
+            "core = provider",
+            "site > 'a' AND core LIKE '1%'",
+            "(utilization > 1) = true",
+        ] {
+            check(condition).unwrap();
+        }
     }
 }

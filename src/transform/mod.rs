@@ -1,6 +1,7 @@
 //! What happens to rows between source and sink: one file per transform. Transforms know the model only.
 
 mod columns;
+mod comparison;
 pub mod downsample;
 pub mod drop;
 pub mod filter;
@@ -14,9 +15,11 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
-use crate::model::{MetricBatch, Parcel};
+use crate::model::{Ack, MetricBatch, Parcel};
 use crate::{Error, Result};
 
 pub use downsample::Downsample;
@@ -39,9 +42,19 @@ pub trait Transform: Send {
 
     /// Gives up rows that were kept, whose window ended at or before `now` (nanoseconds since 1970 UTC); at a stop
     /// the pipeline passes `i64::MAX`.
-    async fn flush(&mut self, now: i64) -> Result<Vec<Parcel>, Refused> {
+    ///
+    /// # Errors
+    /// Some of the rows that were kept cannot be given up; they are gone from the transform, and what else there is comes
+    /// with the next call.
+    async fn flush(&mut self, now: i64) -> Result<Vec<Parcel>, Unfinished> {
         let _ = now;
         Ok(Vec::new())
+    }
+
+    /// Rows may from now on come as late as this after their tick. Said before the first row, and again when a reload
+    /// changes the sources and leaves the transform as it is.
+    fn expect_within(&mut self, arrival: Duration) {
+        let _ = arrival;
     }
 }
 
@@ -50,6 +63,17 @@ pub trait Transform: Send {
 pub struct Refused {
     /// The parcel as it came.
     pub parcel: Parcel,
+    /// Why.
+    pub error: Error,
+}
+
+/// Rows that a transform kept and cannot give up, and why.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// How many rows they would have been.
+    pub rows: usize,
+    /// Everyone who waits for them.
+    pub acks: Vec<Ack>,
     /// Why.
     pub error: Error,
 }

@@ -1,13 +1,15 @@
-//! What the transforms that speak SQL share: a session that reaches nothing outside the rows it is given.
+//! What the transforms that speak SQL share: a session that reaches nothing outside the rows it is given, and the words
+//! for what the engine refuses.
 
 use std::collections::HashMap;
 
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result, sql};
 
 /// Bytes that the operators of one query may hold; a query that needs more refuses its parcel.
 pub(super) const MEMORY: usize = 256 << 20;
@@ -31,4 +33,20 @@ pub(super) fn isolated() -> Result<SessionContext> {
         .with_table_functions(HashMap::new())
         .build();
     Ok(SessionContext::new_with_state(state))
+}
+
+/// The error of what the engine says about some SQL, as `operation` on `table`.
+pub(super) fn refused(operation: &str, table: &str, text: &str, error: DataFusionError) -> Error {
+    if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
+        let reason = format!("`{text}`: it needs more than the {} MiB that one batch may take", MEMORY >> 20);
+        return Error::new(ErrorKind::Quota, operation, reason).with_resource(table).with_source(error);
+    }
+    match sql::refusal(&error) {
+        Some((kind, reason)) => {
+            Error::new(kind, operation, format!("`{text}`: {reason}")).with_resource(table)
+        }
+        None => Error::invalid(operation, format!("`{text}`: the query engine failed"))
+            .with_resource(table)
+            .with_source(error),
+    }
 }

@@ -20,7 +20,7 @@ use futures::TryStreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Refused, Transform, columns, replace, session};
+use super::{Refused, Transform, columns, comparison, replace, session};
 use crate::model::{COMMON_TAGS, Catalog, MetricBatch, Parcel, TIME, tag_type, time_type};
 use crate::{Error, ErrorKind, Result};
 
@@ -38,6 +38,9 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub into: Option<String>,
 }
+
+/// What errors say that was tried.
+const OPERATION: &str = "run the query of a transform over";
 
 /// How long one query may take; a query that needs longer refuses its parcel.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,48 +60,58 @@ impl Sql {
     /// that are empty.
     pub fn new(config: &Config) -> Result<Self> {
         if config.table.is_empty() || config.into.as_ref().is_some_and(String::is_empty) {
-            return Err(Error::invalid("run the query of a transform", "a table needs a name"));
+            return Err(Error::invalid(OPERATION, "a table needs a name"));
         }
         let session = session::isolated()?;
         let dialect = datafusion::config::Dialect::Generic;
-        let statement = session.state().sql_to_statement(&config.query, &dialect);
-        let statement = statement.map_err(|e| wrong(&config.query, &e))?;
+        let refused = |error| session::refused(OPERATION, &config.table, &config.query, error);
+        let statement = session.state().sql_to_statement(&config.query, &dialect).map_err(refused)?;
         let selects =
             matches!(&statement, Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)));
         if !selects {
-            let reason = format!("`{}` is not a SELECT; rows are the only thing it can give", config.query);
-            return Err(Error::invalid("run the query of a transform", reason));
+            let reason =
+                format!("`{}`: it is not a SELECT; rows are the only thing it can give", config.query);
+            return Err(Error::invalid(OPERATION, reason).with_resource(&config.table));
+        }
+        let tables = session.state().resolve_table_references(&statement).map_err(refused)?;
+        if let Some(other) = tables.iter().find(|table| table.table() != config.table) {
+            let reason = format!(
+                "`{}`: there is no table {other} here; it sees one batch of {} and nothing else",
+                config.query, config.table
+            );
+            return Err(Error::invalid(OPERATION, reason).with_resource(&config.table));
         }
         Ok(Self { config: config.clone(), statement, session })
     }
 
-    /// Checks the query against the table, if it is one that is built in. `added` are tags that rows may have beside those
-    /// that the table declares.
+    /// Checks the query against rows that may have these columns.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] naming what does not fit.
-    pub async fn check<'a>(&self, added: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        if Catalog::builtin()?.table(&self.config.table).is_err() {
-            return Ok(());
-        }
-        let added: Vec<_> = added.into_iter().map(|name| Field::new(name, tag_type(), true)).collect();
-        let schema = columns::declared(&self.config.table, &Schema::new(added))?;
-        let result = self.run(RecordBatch::new_empty(schema)).await?;
+    pub async fn check(&self, columns: &SchemaRef) -> Result<()> {
+        let result = self.run(RecordBatch::new_empty(Arc::clone(columns))).await?;
         if result.schema_ref().column_with_name(TIME).is_none() {
-            let reason = format!("`{}` does not give the column {TIME}", self.config.query);
-            return Err(Error::invalid("run the query of a transform", reason));
+            let reason = format!("`{}`: it does not give the column {TIME}", self.config.query);
+            return Err(Error::invalid(OPERATION, reason).with_resource(&self.config.table));
         }
         Ok(())
+    }
+
+    fn wrong(&self, error: DataFusionError) -> Error {
+        session::refused(OPERATION, &self.config.table, &self.config.query, error)
     }
 
     /// The result of the query over these rows.
     async fn run(&self, records: RecordBatch) -> Result<RecordBatch> {
         match tokio::time::timeout(PATIENCE, self.answer(records)).await {
-            Ok(result) => result.map_err(|e| wrong(&self.config.query, &e)),
+            Ok(result) => result.map_err(|error| self.wrong(error)),
             Err(_) => {
-                let reason =
-                    format!("`{}` took longer than {} s on one batch", self.config.query, PATIENCE.as_secs());
-                Err(Error::new(ErrorKind::Quota, "run the query of a transform", reason))
+                let reason = format!(
+                    "`{}`: it took longer than {} s on one batch",
+                    self.config.query,
+                    PATIENCE.as_secs()
+                );
+                Err(Error::new(ErrorKind::Quota, OPERATION, reason).with_resource(&self.config.table))
             }
         }
     }
@@ -114,6 +127,9 @@ impl Sql {
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan)?;
+        if let Some(reason) = comparison::mismatch_in(&plan)? {
+            return Err(DataFusionError::Plan(reason));
+        }
         let frame = self.session.execute_logical_plan(plan).await?;
         let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
         let mut stream = frame.execute_stream().await?;
@@ -150,7 +166,7 @@ impl Sql {
                 !added.contains(name) || column.logical_null_count() < column.len()
             })
             .collect();
-        let result = result.project(&used).map_err(|e| wrong(&self.config.query, &e.into()))?;
+        let result = result.project(&used).map_err(|error| self.wrong(error.into()))?;
         let into = self.config.into.as_deref().unwrap_or(&self.config.table);
         MetricBatch::try_new(into, typed(&result, &tags, into)?)
     }
@@ -204,10 +220,6 @@ fn typed(result: &RecordBatch, tags: &HashSet<String>, table: &str) -> Result<Re
             .with_resource(table)
             .with_source(e)
     })
-}
-
-fn wrong(query: &str, error: &DataFusionError) -> Error {
-    Error::invalid("run the query of a transform", format!("`{query}`: {}", error.strip_backtrace()))
 }
 
 impl std::fmt::Debug for Sql {
@@ -281,9 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_result_without_identity_or_time_refuses_the_parcel() {
-        for query in
-            ["SELECT utilization FROM cpu", "SELECT time, utilization FROM cpu", "SELECT * FROM memory"]
-        {
+        for query in ["SELECT utilization FROM cpu", "SELECT time, utilization FROM cpu"] {
             let refused = sql(query, None).unwrap().apply(parcel(cpu(2)).0).await.unwrap_err();
             assert_eq!(refused.parcel.batch, cpu(2), "{query}");
         }
@@ -300,20 +310,62 @@ mod tests {
             "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
             "SELECT * FROM cpu; SELECT * FROM cpu",
             "SELEC * FROM cpu",
-        ] {
-            assert!(sql(query, None).is_err(), "{query}");
-        }
-        for query in [
             "SELECT * FROM '/etc/passwd'",
             "SELECT * FROM disk",
             "SELECT * FROM information_schema.tables",
             "SELECT * FROM cpu, generate_series(1, 1000000000000)",
+        ] {
+            assert!(sql(query, None).is_err(), "{query}");
+        }
+        for query in [
             "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) SELECT * FROM cpu, r",
             "SELECT utilization FROM cpu",
         ] {
-            assert!(sql(query, None).unwrap().check([]).await.is_err(), "{query}");
+            assert!(check(query).await.is_err(), "{query}");
         }
-        sql("SELECT * FROM cpu WHERE site = 'lab'", None).unwrap().check(["site"]).await.unwrap();
+        check("SELECT * FROM cpu WHERE site = 'lab'").await.unwrap();
+        check("WITH busy AS (SELECT * FROM cpu) SELECT * FROM busy").await.unwrap();
+    }
+
+    /// What is said of a query over the declared columns of `cpu` and a tag `site`.
+    async fn check(query: &str) -> Result<(), String> {
+        let site = Schema::new(vec![Field::new("site", tag_type(), true)]);
+        let columns = columns::declared("cpu", &site).unwrap();
+        let built = sql(query, None).map_err(|error| error.chain())?;
+        built.check(&columns).await.map_err(|error| error.chain())
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_refuses_is_said_in_plain_words() {
+        for (query, reason) in [
+            ("SELEC 1", "line 1, column 1: Expected: an SQL statement, found: SELEC"),
+            (
+                "SELECT time, utilisation FROM cpu",
+                "there is no column utilisation in cpu; did you mean utilization?",
+            ),
+            ("SELECT time, c.cor FROM cpu c", "there is no column cor in c; did you mean core?"),
+            (
+                "SELECT * FROM memory",
+                "there is no table memory here; it sees one batch of cpu and nothing else",
+            ),
+            ("SELECT * FROM cpu WHERE steal = 'x'", "steal is a number, and 'x' cannot be read as one"),
+            (
+                "SELECT * FROM cpu WHERE time IN (SELECT time FROM cpu WHERE core < 4)",
+                "core is a text and 4 is a number, and they cannot be compared; write texts in single quotes, or \
+                 convert one of them with CAST",
+            ),
+            ("SELECT provider FROM cpu", "it does not give the column time"),
+        ] {
+            let expected = format!("cannot run the query of a transform over cpu: `{query}`: {reason}");
+            assert_eq!(check(query).await, Err(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_value_that_cannot_be_converted_is_named_without_the_engines_words() {
+        let mut converts = sql("SELECT *, CAST(region AS DOUBLE) AS number FROM cpu", None).unwrap();
+        let error = converts.apply(parcel(cpu(1)).0).await.unwrap_err().error.chain();
+        assert!(error.contains("'somewhere'") && !error.contains("Arrow error"), "{error}");
     }
 
     #[tokio::test]

@@ -89,8 +89,8 @@ async fn unknown_names_come_with_the_name_that_was_meant() {
         ("SELECT * FROM loads", "loads: there is no such table; did you mean load?"),
         ("SELECT * FROM weather", "the tables are load"),
         ("SELECT * FROM other.load", "the schema iox of the catalog public; write load alone"),
-        ("SELECT laod FROM load", "laod: there is no such column; did you mean load?"),
-        ("SELECT l.hosts FROM load l", "l.hosts: there is no such column; did you mean host?"),
+        ("SELECT laod FROM load", "there is no column laod in load; did you mean load?"),
+        ("SELECT l.hosts FROM load l", "there is no column hosts in l; did you mean host?"),
         ("SELECT 1 FROM load WHERE statte = 'up'", "did you mean state?"),
         ("SELECT 1 FROM load WHERE host = \"eu-west\"", "text is written in single quotes"),
     ] {

@@ -196,8 +196,8 @@ fn tables_and_sql() {
     transforms(
         &["type: sql, table: cpu, query: \"SELEC 1\""],
         &[
-            "7:37 `transforms[0].query`: cannot run the query of a transform: SQL error: ParserError(\"Expected: an SQL \
-         statement, found: SELEC at Line: 1, Column: 1\")",
+            "7:37 `transforms[0].query`: cannot run the query of a transform over cpu: line 1, column 1: Expected: an SQL \
+             statement, found: SELEC",
         ],
     );
     transforms(
@@ -275,10 +275,148 @@ fn sql_is_not_repeated_and_what_follows_is_help() {
     let faults = check_here(&text).unwrap_err();
     let fault = faults.iter().next().unwrap();
     assert!(
-        fault.message.contains("No field named utilisation") && !fault.message.contains("0.5"),
+        fault.message.ends_with("cannot filter rows of disk: there is no column utilisation in disk"),
         "{faults}"
     );
-    assert!(fault.help.iter().any(|help| help.contains("utilization")), "{faults}");
+    assert_eq!(fault.help, ["did you mean utilization?"], "{faults}");
+}
+
+#[test]
+fn conditions_over_what_rows_do_not_have() {
+    let filter = "`transforms[0].where`: cannot filter rows of";
+    transforms(
+        &["type: filter, table: cpu, where: \"utilization > 'abc'\""],
+        &[&format!("7:40 {filter} cpu: utilization is a number, and 'abc' cannot be read as one")],
+    );
+    transforms(
+        &[
+            "type: filter, where: \"core < 4\"",
+            "type: filter, table: cpu, where: \"time > '2026-01-01T00:00:00Z'\"",
+        ],
+        &[&format!("7:28 {filter} cpu: core is a text and 4 is a number, and they cannot be compared")],
+    );
+    // Without `table` the condition meets the rows of every table.
+    transforms(
+        &["type: filter, where: \"device NOT LIKE 'loop%'\""],
+        &[&format!("7:28 {filter} cpu: there is no column device in cpu")],
+    );
+    transforms(&["type: keep, columns: [utilization]", "type: filter, where: \"utilization > 0.5\""], &[]);
+    transforms(&["type: filter, where: \"observer = 'host'\""], &[]);
+    // Columns are followed through what changes them.
+    transforms(
+        &[
+            "type: rename, table: cpu, columns: { utilization: busy }",
+            "type: filter, table: cpu, where: \"busy > 'x'\"",
+            "type: filter, table: cpu, where: \"utilization > 1\"",
+        ],
+        &[
+            "8:40 `transforms[1].where`: cannot filter rows of cpu: busy is a number, and 'x' cannot be read as one",
+            "9:40 `transforms[2].where`: cannot filter rows of cpu: there is no column utilization in cpu",
+        ],
+    );
+    transforms(
+        &[
+            "type: drop, table: disk, columns: [device]",
+            "type: sql, table: disk, query: \"SELECT *, device AS d FROM disk\"",
+        ],
+        &[
+            "8:38 `transforms[1].query`: cannot run the query of a transform over disk: there is no column device in disk",
+        ],
+    );
+}
+
+#[test]
+fn names_that_are_taken() {
+    transforms(
+        &["type: tag, table: cpu, set: { site: lab, utilization: high }"],
+        &["7:48 `utilization` is a field of `cpu`, and cannot be a tag"],
+    );
+    transforms(
+        &["type: tag, set: { mountpoint: x, used_bytes: y }"],
+        &["7:40 `used_bytes` is a field of `filesystem`, and cannot be a tag"],
+    );
+    transforms(
+        &["type: tag, table: disk, set: { steal: x, device: y }", "type: drop, table: cpu, columns: [steal]"],
+        &[],
+    );
+    transforms(
+        &["type: drop, table: cpu, columns: [steal]", "type: tag, table: cpu, set: { steal: x }"],
+        &[],
+    );
+    transforms(
+        &["type: rename, table: memory, columns: { used_bytes: limit_bytes }"],
+        &["7:59 `memory` has a column `limit_bytes` already"],
+    );
+    transforms(&["type: rename, columns: { core: region }"], &["7:38 `cpu` has a column `region` already"]);
+    transforms(
+        &[
+            "type: tag, set: { site: lab }",
+            "type: rename, table: cpu, columns: { core: site, tag_team: zone }",
+        ],
+        &["8:50 `cpu` has a column `site` already", "8:66 `cpu` has a column `zone` already"],
+    );
+    transforms(
+        &[
+            "type: rename, table: cpu, columns: { user: system, system: user }",
+            "type: rename, table: cpu, columns: { user: users, steal: stolen }",
+            "type: rename, table: cpu, columns: { system: user, iowait: stolen }",
+        ],
+        &["9:66 `cpu` has a column `stolen` already"],
+    );
+}
+
+#[test]
+fn only_fields_are_aggregated() {
+    transforms(
+        &[
+            "type: downsample, table: disk, every: 1m, aggregate: { device: last, time: max, utilization: max }",
+        ],
+        &[
+            "7:62 `device` is a tag, and only fields are aggregated",
+            "7:76 `time` is the time, and only fields are aggregated",
+        ],
+    );
+    transforms(
+        &[
+            "type: tag, set: { site: lab }",
+            "type: downsample, every: 1m, aggregate: { site: last, load: max }",
+        ],
+        &[
+            "8:49 `site` is a tag, and only fields are aggregated",
+            "8:61 there is no column `load` in any table",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_type_does_not_hide_what_all_types_have() {
+    broken(
+        "type: host, every: 5s",
+        "type: hst, every: nonsense, timeout: [1]",
+        &[
+            "3:17 `sources.host.type` cannot be `hst`",
+            "3:29 `sources.host.every`: \"nonsense\" is not a duration",
+            "3:48 `sources.host.timeout` must be a duration, not a list",
+        ],
+    );
+    broken(
+        "type: host, every: 5s",
+        "every: 5s, timeout: 6s",
+        &[
+            "3:3 the key `type` is missing in `sources.host`",
+            "3:31 `timeout` is longer than `every`: a collection would still run when the next is due",
+        ],
+    );
+    broken(
+        "type: host, every: 5s",
+        "type: hst, uri: x",
+        &["3:3 the key `every` is missing in `sources.host`", "3:17 `sources.host.type` cannot be `hst`"],
+    );
+    broken(
+        "type: host, every: 5s",
+        "type: host, evry: 5s, every: 1ms",
+        &["3:23 unknown key `evry` in `sources.host`", "3:40 `every` must be from 100ms to 31 days"],
+    );
 }
 
 /// What transforms say about themselves stands at the word that they speak of.

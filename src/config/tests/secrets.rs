@@ -94,7 +94,7 @@ fn no_message_and_no_print_shows_a_secret() {
 #[test]
 fn a_good_configuration_prints_without_its_values() {
     let text = format!(
-        "{}transforms:\n  - {{ type: tag, set: {{ a: \"${{env:TOKEN}}\" }} }}\n  - {{ type: filter, where: \"x = '${{env:TOKEN}}'\" }}\n",
+        "{}transforms:\n  - {{ type: tag, set: {{ a: \"${{env:TOKEN}}\" }} }}\n  - {{ type: filter, where: \"region = '${{env:TOKEN}}'\" }}\n",
         GOOD.replace("name: local", "name: local\nsettings: { token: \"${env:TOKEN}\" }")
             .replace("5s", "5s, ignore_devices: [\"${env:TOKEN}\"]")
             .replace("type: stdout", "type: store, path: \"${env:TOKEN}\"")

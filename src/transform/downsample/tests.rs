@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::super::testing::{cpu, parcel};
 use super::*;
-use crate::model::{BatchBuilder, Identity};
+use crate::model::{Ack, BatchBuilder, Identity};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -75,7 +75,8 @@ async fn grace_waits_for_late_rows_and_later_ones_are_dropped() {
 
 #[tokio::test]
 async fn the_row_that_ends_an_interval_may_arrive_as_late_as_its_source_allows() {
-    let mut down = downsample(&[], 0).with_arrival(std::time::Duration::from_secs(3));
+    let mut down = downsample(&[], 0);
+    down.expect_within(Duration::from_secs(3));
     down.apply(parcel(rows(&[(5, "0", 1.0)])).0).await.unwrap();
     assert!(down.flush(12 * SECOND).await.unwrap().is_empty());
     down.apply(parcel(rows(&[(10, "0", 3.0)])).0).await.unwrap();
@@ -150,6 +151,29 @@ async fn a_column_that_changes_its_role_or_too_many_series_refuse_the_parcel_onl
     let refused = down.apply(parcel(cpu(1)).0).await.unwrap_err();
     assert_eq!(refused.error.kind(), ErrorKind::Quota);
     assert_eq!(down.flush(i64::MAX).await.unwrap().len(), 2, "time 0 and time 1");
+}
+
+#[tokio::test]
+async fn an_interval_that_cannot_be_given_out_is_told_and_costs_no_other() {
+    let mut down = downsample(&[], 0);
+    let (first, kept) = parcel(rows(&[(5, "0", 1.0), (15, "0", 2.0)]));
+    down.apply(first).await.unwrap();
+    // No batch that is valid leads to rows without their tags; this window is made by hand.
+    let (lost, waits) = parcel(cpu(1));
+    let mut window = Window::default();
+    window.wait_for(&lost.acks);
+    down.windows.entry(10 * SECOND).or_default().insert("disk".into(), window);
+    lost.settle();
+    let unfinished = down.flush(i64::MAX).await.unwrap_err();
+    assert!(unfinished.error.to_string().contains("disk"), "{}", unfinished.error);
+    unfinished.acks.into_iter().for_each(Ack::settle);
+    assert!(waits());
+    let rest = down.flush(i64::MAX).await.unwrap();
+    let expected = Map::from([((10, "0".into()), 1.0), ((20, "0".into()), 2.0)]);
+    assert_eq!(values(&rest, "utilization"), expected);
+    assert!(down.flush(i64::MAX).await.unwrap().is_empty());
+    rest.into_iter().for_each(Parcel::settle);
+    assert!(kept());
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringDictionaryBuilder, TimestampNanosecondArray};
 use arrow::datatypes::{Field, Int32Type, Schema};
 
-use super::Aggregate;
 use super::accumulator::{self, Accumulator};
+use super::{Aggregate, Unfinished};
 use crate::model::{Ack, FieldType, MetricBatch, Parcel, Role, TIME, column_role, tag_type, time_type};
 use crate::{Error, Result};
 
@@ -91,7 +91,17 @@ impl Window {
     }
 
     /// One row per series.
-    pub(super) fn finish(self, table: &str, end: i64) -> Result<Parcel> {
+    ///
+    /// # Errors
+    /// The rows do not make a batch. Those that were added did, so that this would be a fault of ours.
+    pub(super) fn finish(self, table: &str, end: i64) -> Result<Parcel, Unfinished> {
+        match self.batch(table, end) {
+            Ok(batch) => Ok(Parcel { batch, acks: self.acks }),
+            Err(error) => Err(Unfinished { rows: self.series.len(), acks: self.acks, error }),
+        }
+    }
+
+    fn batch(&self, table: &str, end: i64) -> Result<MetricBatch> {
         let mut series: Vec<(&Tags, usize)> = self.series.iter().map(|(tags, i)| (tags, *i)).collect();
         series.sort_unstable();
         let mut fields = vec![Field::new(TIME, time_type(), false)];
@@ -117,6 +127,6 @@ impl Window {
         let records = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| {
             Error::invalid("downsample", "Arrow refused the columns").with_resource(table).with_source(e)
         })?;
-        Ok(Parcel { batch: MetricBatch::try_new(table, records)?, acks: self.acks })
+        MetricBatch::try_new(table, records)
     }
 }

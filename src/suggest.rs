@@ -5,7 +5,7 @@ const SIMILAR: f64 = 0.6;
 
 /// The candidate most like `wanted`, if one is like it at all. Case does not count, nor whether words are joined by `-`
 /// or `_`.
-pub(super) fn closest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     // Nobody misspells at length, and comparing costs length times length.
     let wanted = plain(wanted.get(..wanted.len().min(64)).unwrap_or_default());
@@ -38,6 +38,8 @@ mod tests {
         assert_eq!(closest("Line-Protocol", words), Some("line_protocol"));
         assert_eq!(closest("mem", words), Some("memory"));
         assert_eq!(closest("influxdb", words), None);
+        assert_eq!(closest("utilisation", ["utilization_max", "utilization"]), Some("utilization"));
+        assert_eq!(closest("steal", ["Steal"]), Some("Steal"));
         assert_eq!(closest("", words), None);
         assert_eq!(closest(&"ä".repeat(100), words), None);
     }
