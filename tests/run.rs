@@ -147,6 +147,32 @@ fn a_bad_file_is_refused_at_a_reload_and_a_good_one_takes_over_without_closing_t
 }
 
 #[test]
+fn a_stop_is_heard_while_a_reload_waits_and_a_second_one_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "
+name: local
+settings: { drain: 1h }
+sources:
+  host: { type: host, every: 100ms }
+sinks:
+  lines: { type: stdout, format: json }
+";
+    let mut run = Run::start_stalled(folder.path(), lines, &[]);
+    let address = run.address();
+    run.until("a write that waits for the reader", |_| {
+        Some(())
+            .filter(|()| metric(&get(address, "/metrics"), "barograph_pipeline_rows_queued", "lines") > 500.0)
+    });
+    std::fs::write(folder.path().join("pipeline.yaml"), lines.replace("json", "line_protocol")).unwrap();
+    run.signal("HUP");
+    run.wait_for("\"reloading\"");
+    run.signal("TERM");
+    run.wait_for("the reload is cut short");
+    run.signal("TERM");
+    assert_eq!(run.code(), 4, "{}", run.log());
+}
+
+#[test]
 fn a_taken_port_a_taken_store_and_a_bad_file_are_clear_errors() {
     let folder = tempfile::tempdir().unwrap();
     let mut run = Run::start(folder.path(), STORE, &[]);

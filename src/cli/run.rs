@@ -105,11 +105,15 @@ async fn supervise(args: Args, screen: Screen) -> Result<ExitCode> {
         let surroundings = Surroundings { data, address: address.map(|address| address.to_string()) };
         tokio::spawn(status::show(runner.monitor(), surroundings, screen, stop_status.clone()))
     });
-    let broken = watch(&mut runner, &mut config, &mut signals, &args, &telemetry).await;
-    tracing::info!("stopping: the sources stop, the rows on their way are drained");
-    let ending = tokio::select! {
-        ending = Box::pin(runner.stop()) => Some(ending),
-        () = signals.stop.wait() => None,
+    let over = watch(&mut runner, &mut config, &mut signals, &args, &telemetry).await;
+    let ending = if matches!(over, Over::CutShort) {
+        None
+    } else {
+        tracing::info!("stopping: the sources stop, the rows on their way are drained");
+        tokio::select! {
+            ending = Box::pin(runner.stop()) => Some(ending),
+            () = signals.stop.wait() => None,
+        }
     };
     stop_serving.cancel();
     stop_status.cancel();
@@ -124,7 +128,7 @@ async fn supervise(args: Args, screen: Screen) -> Result<ExitCode> {
     for (sink, rows) in &ending.left {
         tracing::warn!(sink, rows, "rows were left: the sink did not take them in time");
     }
-    if broken {
+    if matches!(over, Over::Broken) {
         return Err(Error::unavailable("run the pipeline", "a part of it failed; the log says which"));
     }
     tracing::info!(rows_left = ending.rows_left(), "stopped");
@@ -143,14 +147,25 @@ async fn ended(serving: JoinHandle<Result<()>>) {
     }
 }
 
-/// Reloads as often as asked, until it is time to stop. Tells whether that is because the pipeline broke.
+/// Why a pipeline is to end.
+#[derive(Clone, Copy)]
+enum Over {
+    /// A signal or the given time.
+    Stop,
+    /// A part failed that it cannot go on without.
+    Broken,
+    /// A second signal, which waits for nothing.
+    CutShort,
+}
+
+/// Reloads as often as asked, until it is time to stop. That is heard at any time: it cuts a reload short.
 async fn watch(
     runner: &mut Runner,
     config: &mut Pipeline,
     signals: &mut Signals,
     args: &Args,
     telemetry: &Telemetry,
-) -> bool {
+) -> Over {
     let time = args.duration;
     let time_is_up = async move {
         match time {
@@ -161,18 +176,46 @@ async fn watch(
     tokio::pin!(time_is_up);
     let failed = runner.failed();
     tokio::pin!(failed);
+    let Signals { stop, hangup } = signals;
+    let mut over = async || {
+        tokio::select! {
+            biased;
+            () = &mut failed => Over::Broken,
+            () = stop.wait() => Over::Stop,
+            () = &mut time_is_up => Over::Stop,
+        }
+    };
     loop {
         tokio::select! {
             biased;
-            () = &mut failed => return true,
-            () = signals.stop.wait() => return false,
-            () = &mut time_is_up => return false,
-            _ = signals.hangup.recv() => reload(runner, config, args, telemetry).await,
+            over = over() => return over,
+            _ = hangup.recv() => {}
         }
+        tracing::info!(file = %args.file.display(), "reloading");
+        let cut = CancellationToken::new();
+        let reloading = reload(runner, config, args, telemetry, &cut);
+        tokio::pin!(reloading);
+        let over = tokio::select! {
+            biased;
+            () = &mut reloading => continue,
+            over = over() => over,
+        };
+        tracing::info!("the reload is cut short, because the pipeline is to stop");
+        cut.cancel();
+        return tokio::select! {
+            () = reloading => over,
+            () = stop.wait() => Over::CutShort,
+        };
     }
 }
 
-async fn reload(runner: &mut Runner, config: &mut Pipeline, args: &Args, telemetry: &Telemetry) {
+async fn reload(
+    runner: &mut Runner,
+    config: &mut Pipeline,
+    args: &Args,
+    telemetry: &Telemetry,
+    cut: &CancellationToken,
+) {
     let loaded = config::load(&args.file).map_err(|faults| {
         for fault in faults.iter() {
             let place = fault.place.map_or_else(String::new, |place| format!(":{}", place.start));
@@ -191,7 +234,7 @@ async fn reload(runner: &mut Runner, config: &mut Pipeline, args: &Args, telemet
         Ok((next, plan))
     });
     let result = match planned {
-        Ok((next, plan)) => Box::pin(runner.reload(plan)).await.map(|()| *config = next),
+        Ok((next, plan)) => Box::pin(runner.reload(plan, cut)).await.map(|()| *config = next),
         Err(error) => {
             runner.refused();
             Err(error)
@@ -199,6 +242,7 @@ async fn reload(runner: &mut Runner, config: &mut Pipeline, args: &Args, telemet
     };
     match result {
         Ok(()) => tracing::info!(file = %args.file.display(), "reloaded"),
+        Err(_) if cut.is_cancelled() => {}
         Err(error) => {
             tracing::error!(error = error.chain(), "the reload is refused; the running pipeline goes on");
         }

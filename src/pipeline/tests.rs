@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
 use super::checkpoint::CheckpointFile;
 use super::doubles::*;
 use super::monitor::{SinkPhase, SourcePhase, View};
@@ -336,7 +339,7 @@ async fn a_reload_keeps_what_is_unchanged_and_hands_waiting_rows_to_a_changed_si
     );
     next.sources[0].unchanged = true;
     next.sinks[2].unchanged = true;
-    runner.reload(next).await.unwrap();
+    runner.reload(next, &CancellationToken::new()).await.unwrap();
     pass(30).await;
     assert_eq!(kept.opens.load(Ordering::SeqCst), 1);
     assert_eq!((gone.closes.load(Ordering::SeqCst), broken.closes.load(Ordering::SeqCst)), (1, 1));
@@ -375,7 +378,7 @@ async fn a_reload_that_cannot_open_a_sink_changes_nothing() {
     // The first changed sink opens, the second does not: both are as before afterwards.
     let next =
         plan(folder.path(), vec![], vec![sink("one", &Taken::new(Mood::Good)), cannot, sink("new", &spare)]);
-    let error = runner.reload(next).await.unwrap_err();
+    let error = runner.reload(next, &CancellationToken::new()).await.unwrap_err();
     assert!(error.to_string().contains("another process"), "{error}");
     assert_eq!(spare.closes.load(Ordering::SeqCst), 1);
     pass(30).await;
@@ -399,7 +402,9 @@ async fn a_reload_can_remove_the_sink_that_holds_everything_up() {
     let mut next = plan(folder.path(), vec![source("host", 10, &from)], vec![sink("good", &good)]);
     next.sources[0].unchanged = true;
     next.sinks[0].unchanged = true;
-    runner.reload(next).await.unwrap();
+    let began = Instant::now();
+    runner.reload(next, &CancellationToken::new()).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "the new plan does not wait for the sink that goes");
     pass(60).await;
     assert!(good.rows() > held + 100, "{} after {held}", good.rows());
     assert_eq!(runner.stop().await.rows_left(), 0);
@@ -408,6 +413,43 @@ async fn a_reload_can_remove_the_sink_that_holds_everything_up() {
     // Dropped by policy is an end: the mark moves on.
     let last = from.windows.lock().last().unwrap().1.end;
     assert_eq!(CheckpointFile::new(folder.path()).load().unwrap()["host"]["local"], last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_cuts_a_reload_short_whatever_it_waits_for() {
+    let unchanged = |sink: SinkPlan| SinkPlan { unchanged: true, ..sink };
+    let never = SinkPlan {
+        open: Arc::new(|| Box::pin(std::future::pending())),
+        ..sink("new", &Taken::new(Mood::Good))
+    };
+    let stuck = Taken::new(Mood::Hangs);
+    for (waits_for, sinks) in [
+        ("the write of a sink that changes", vec![sink("stuck", &stuck)]),
+        ("a sink that opens", vec![unchanged(sink("stuck", &stuck)), never]),
+        ("a source that has no room for its rows", vec![unchanged(sink("stuck", &stuck))]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let from = TestSource::new(&[Act::Rows(30)]);
+        let sources = vec![source("host", 10, &from)];
+        let mut runner = start(plan(folder.path(), sources, vec![sink("stuck", &stuck)])).await;
+        let monitor = runner.monitor();
+        pass(900).await;
+        let mut next = plan(folder.path(), vec![source("host", 20, &from)], sinks);
+        next.drain = Duration::from_secs(3_600);
+        let cut = CancellationToken::new();
+        let (token, began) = (cut.clone(), Instant::now());
+        tokio::spawn(async move {
+            pass(60).await;
+            token.cancel();
+        });
+        let error = runner.reload(next, &cut).await.unwrap_err();
+        assert!(error.to_string().contains("is being stopped"), "{waits_for}: {error}");
+        let waited = began.elapsed().as_secs();
+        assert!((60..90).contains(&waited), "{waits_for}: {waited}");
+        assert!(runner.stop().await.rows_left() > 0);
+        assert_balanced(&monitor.view());
+        assert_eq!(stuck.closes.load(Ordering::SeqCst), stuck.opens.load(Ordering::SeqCst), "{waits_for}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -453,7 +495,7 @@ async fn the_metrics_balance_and_forget_what_a_reload_took_out() {
     }
     let next =
         plan(folder.path(), vec![source("host", 10, &from)], vec![sink("new", &Taken::new(Mood::Good))]);
-    runner.reload(next).await.unwrap();
+    runner.reload(next, &CancellationToken::new()).await.unwrap();
     let text = metrics.encode(Some(&runner.monitor()));
     assert!(!text.contains("\"old\"") && text.contains("component=\"new\""), "{text}");
     runner.stop().await;
