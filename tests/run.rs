@@ -107,7 +107,7 @@ fn a_standard_output_that_nobody_reads_costs_the_store_no_row() {
 }
 
 #[test]
-fn a_bad_file_is_refused_at_a_reload_and_a_good_one_takes_over_without_closing_the_store() {
+fn a_bad_file_is_refused_at_a_reload_and_good_ones_take_over_without_losing_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.yaml");
     let mut run = Run::start(folder.path(), STORE, &[]);
@@ -138,9 +138,18 @@ fn a_bad_file_is_refused_at_a_reload_and_a_good_one_takes_over_without_closing_t
     run.until("rows in the changed store", |_| {
         Some(()).filter(|()| balanced(&get(address, "/metrics"), "store") > before)
     });
+
+    // Under another name it goes on in the same folder, with the same account.
+    let delivered = balanced(&get(address, "/metrics"), "store");
+    std::fs::write(&file, STORE.replace("  store:", "  kept:")).unwrap();
+    run.signal("HUP");
+    run.until("third reload", |run| Some(()).filter(|()| run.log().matches("\"reloaded\"").count() == 3));
+    run.until("rows in the renamed store", |_| {
+        Some(()).filter(|()| balanced(&get(address, "/metrics"), "kept") > delivered)
+    });
     let text = get(address, "/metrics");
     assert!(!text.contains("component=\"lines\""), "{text}");
-    assert!((metric(&text, "barograph_pipeline_reloads_total", "local") - 2.0).abs() < 0.5, "{text}");
+    assert!((metric(&text, "barograph_pipeline_reloads_total", "local") - 3.0).abs() < 0.5, "{text}");
     assert!((metric(&text, "barograph_pipeline_reloads_refused_total", "local") - 1.0).abs() < 0.5, "{text}");
     run.signal("TERM");
     assert_eq!(run.code(), 0, "{}", run.log());

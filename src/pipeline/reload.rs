@@ -3,6 +3,8 @@
 //! What can fail comes before the first step that cannot be taken back. A stop is never kept waiting: every wait here
 //! ends with `cut`, and what has not ended by then is still the runner's, so that the stop ends it.
 
+use std::collections::BTreeSet;
+
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +23,8 @@ impl Runner {
     }
 
     /// Changes over to another plan. Sources and sinks that it marks as unchanged go on undisturbed; a sink that
-    /// changed keeps what waits for it; one that is not in it any more has the plan's drain limit to take its rows,
-    /// while the new ones work already.
+    /// changed or got another name keeps what waits for it; one that is not in it any more has the plan's drain limit
+    /// to take its rows, while the new ones work already.
     ///
     /// Cancelling `cut` ends it early; only [`Self::stop`] may follow. Dropping the future may lose a sink with what
     /// waits for it.
@@ -146,7 +148,18 @@ impl Runner {
     }
 }
 
-/// For each planned sink the place of the running one that it continues, which is the one of its name.
+/// For each planned sink the place of the running one that it continues: the one with the same folder, else the one of
+/// the same name. So a folder is let go before it is opened again, and a sink that gets another name, or trades its
+/// folder with another, takes along what waits for that folder.
 fn continued(running: &[RunningSink], plans: &[SinkPlan]) -> Vec<Option<usize>> {
-    plans.iter().map(|plan| running.iter().position(|sink| sink.name() == plan.name)).collect()
+    let mut taken = BTreeSet::new();
+    let mut claim = |fits: &dyn Fn(&RunningSink) -> bool| {
+        let place = (0..).zip(running).find(|(place, sink)| !taken.contains(place) && fits(sink))?.0;
+        taken.insert(place);
+        Some(place)
+    };
+    let by_folder: Vec<_> = plans.iter().map(|plan| claim(&|sink| sink.plan().shares_folder(plan))).collect();
+    let by_name =
+        |(plan, found): (&SinkPlan, Option<usize>)| found.or_else(|| claim(&|sink| sink.name() == plan.name));
+    plans.iter().zip(by_folder).map(by_name).collect()
 }

@@ -94,9 +94,12 @@ impl RunningSink {
         Self::resume(plan, sink, outlet, context)
     }
 
-    /// Starts to deliver what waits in the queue of an earlier sink of this name.
+    /// Starts to deliver what waits in the queue of the sink that this one continues.
     fn resume(plan: SinkPlan, sink: OpenedSink, mut outlet: Outlet, context: &SinkContext) -> Self {
         let (pause, abort) = (CancellationToken::new(), CancellationToken::new());
+        if outlet.state.name != plan.name {
+            outlet.state = outlet.state.renamed(&plan.name);
+        }
         outlet.overflow = plan.overflow;
         outlet.queue.set_limit(plan.queue_rows);
         let delivery = Delivery {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::checkpoint::CheckpointFile;
 use super::doubles::*;
 use super::monitor::{SinkPhase, SourcePhase, View};
-use super::plan::{Plan, SinkPlan};
+use super::plan::{Plan, SinkPlan, SourcePlan};
 use super::queue::Overflow;
 use super::runner::Runner;
 use crate::provider::Shard;
@@ -387,6 +387,72 @@ async fn a_reload_that_cannot_open_a_sink_changes_nothing() {
     assert!(all >= 15);
     assert_eq!((one.rows(), two.rows()), (all, all));
     assert_eq!((monitor.view().reloads, monitor.view().reloads_refused), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_may_rename_sinks_and_move_their_folders_and_rows_stay_with_the_folder() {
+    for (case, after) in [
+        ("renamed", vec![("c", "x"), ("b", "y")]),
+        ("traded", vec![("a", "y"), ("b", "./x")]),
+        ("moved on", vec![("a", "z"), ("b", "x")]),
+        ("all at once", vec![("b", "z"), ("c", "y"), ("d", "x")]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let from = TestSource::new(&[Act::Rows(3)]);
+        let folders = ["x", "y", "z"].map(|name| (name, Taken::new(Mood::Good)));
+        let taken =
+            |name: &str| &folders.iter().find(|(n, _)| *n == name.trim_start_matches("./")).unwrap().1;
+        let sinks = |plans: &[(&str, &str)]| {
+            plans.iter().map(|(name, path)| exclusive(name, path, taken(path))).collect::<Vec<_>>()
+        };
+        // The rows for x wait until after the reload.
+        *taken("x").mood.lock() = Mood::Down;
+        let sources = || vec![SourcePlan { unchanged: true, ..source("host", 10, &from) }];
+        let mut runner = start(plan(folder.path(), sources(), sinks(&[("a", "x"), ("b", "y")]))).await;
+        let monitor = runner.monitor();
+        pass(45).await;
+        let next = plan(folder.path(), sources(), sinks(&after));
+        let reloaded = runner.reload(next, &CancellationToken::new()).await;
+        reloaded.unwrap_or_else(|error| panic!("{case}: {error}"));
+        *taken("x").mood.lock() = Mood::Good;
+        let names: Vec<_> = monitor.view().sinks.iter().map(|sink| sink.name.clone()).collect();
+        assert_eq!(names, after.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{case}");
+        pass(45).await;
+        assert_eq!(runner.stop().await.rows_left(), 0, "{case}");
+        let (view, all) = (monitor.view(), from.rows.load(Ordering::SeqCst));
+        assert_balanced(&view);
+        assert_eq!(taken("x").rows(), all, "{case}");
+        let of_x = after.iter().position(|(_, path)| path.ends_with('x')).unwrap();
+        assert_eq!(view.sinks[of_x].balance.delivered, all, "{case}: the account goes on");
+        for (name, taken) in &folders {
+            let counts = (taken.opens.load(Ordering::SeqCst), taken.closes.load(Ordering::SeqCst));
+            assert_eq!(counts.0, counts.1, "{case}: {name}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renamed_sink_has_its_old_name_again_after_a_refused_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to, other) =
+        (TestSource::new(&[Act::Rows(3)]), Taken::new(Mood::Good), Taken::new(Mood::Good));
+    let sinks = vec![exclusive("old", "x", &to), sink("other", &other)];
+    let mut runner = start(plan(folder.path(), vec![source("host", 10, &from)], sinks)).await;
+    let monitor = runner.monitor();
+    pass(25).await;
+    let cannot = SinkPlan {
+        open: Arc::new(|| Box::pin(async { Err(Error::new(ErrorKind::Denied, "open", "not allowed")) })),
+        ..sink("other", &other)
+    };
+    let next = plan(folder.path(), vec![], vec![exclusive("new", "x", &to), cannot]);
+    assert!(runner.reload(next, &CancellationToken::new()).await.is_err());
+    pass(30).await;
+    let view = monitor.view();
+    assert_eq!(view.sinks[0].name, "old");
+    assert_eq!(view.sinks[0].numbers.phase, SinkPhase::Open);
+    assert_eq!(runner.stop().await.rows_left(), 0);
+    let all = from.rows.load(Ordering::SeqCst);
+    assert_eq!((to.rows(), other.rows(), monitor.view().sinks[0].balance.delivered), (all, all, all));
 }
 
 #[tokio::test(start_paused = true)]
