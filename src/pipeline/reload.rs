@@ -117,6 +117,7 @@ impl Runner {
             std::mem::replace(&mut self.keeper, next).end().await;
         }
         self.start_sources(new_sources);
+        self.forget_sources();
         Ok(())
     }
 

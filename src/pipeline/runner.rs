@@ -122,6 +122,7 @@ impl Runner {
             keeper,
         };
         runner.start_sources(sources);
+        runner.forget_sources();
         runner.show_parts();
         Ok(runner)
     }
@@ -152,6 +153,13 @@ impl Runner {
         }
     }
 
+    /// Forgets old checkpoints of sources that are not in the plan any more. Those in it forget their shards themselves,
+    /// once they have found which there are.
+    pub(super) fn forget_sources(&self) {
+        self.marks.forget(self.clock.now(), |name, _| self.sources.iter().any(|s| s.state.name == name));
+    }
+
+    /// Shows which sources and sinks there are.
     pub(super) fn show_parts(&self) {
         let sources = self.sources.iter().map(|source| Arc::clone(&source.state)).collect();
         let sinks = self.sinks.iter().map(|sink| Arc::clone(&sink.outlet.state)).collect();

@@ -86,6 +86,45 @@ async fn the_next_run_collects_from_the_checkpoint() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checkpoints_of_what_is_gone_are_kept_for_30_days() {
+    let folder = tempfile::tempdir().unwrap();
+    let day = 86_400 * SECOND;
+    let (old, young) = (START - 31 * day, START - 29 * day);
+    let file = CheckpointFile::new(folder.path());
+    let of = |shards: &[(&str, i64)]| shards.iter().map(|(shard, at)| ((*shard).into(), *at)).collect();
+    let saved = [
+        ("guests".into(), of(&[("vanished", old), ("away", young)])),
+        // It cannot say yet which shards there are, so all may still come.
+        ("waits".into(), of(&[("local", old)])),
+        ("removed".into(), of(&[("local", old)])),
+        ("paused".into(), of(&[("local", young)])),
+    ];
+    file.save(&saved.into()).unwrap();
+    let (guests, waits) = (TestSource::new(&[Act::Rows(1)]), TestSource::new(&[Act::Rows(1)]));
+    *waits.shards.lock() = Err("no socket".into());
+    let sources = vec![source("guests", 10, &guests), source("waits", 10, &waits)];
+    let mut runner = start(plan(folder.path(), sources, vec![sink("one", &Taken::new(Mood::Good))])).await;
+    pass(25).await;
+    let names = |source: &str| file.load().unwrap().remove(source).map(|shards| shards.into_keys().collect());
+    assert_eq!(names("guests"), Some(vec!["away".to_owned(), "local".to_owned()]));
+    assert_eq!(names("waits"), Some(vec!["local".to_owned()]));
+    assert_eq!(names("removed"), None);
+    assert_eq!(names("paused"), Some(vec!["local".to_owned()]));
+
+    // A reload takes a source out: its old marks go with it, the young ones stay.
+    let next = plan(
+        folder.path(),
+        vec![SourcePlan { unchanged: true, ..source("guests", 10, &guests) }],
+        vec![SinkPlan { unchanged: true, ..sink("one", &Taken::new(Mood::Good)) }],
+    );
+    runner.reload(next, &CancellationToken::new()).await.unwrap();
+    pass(2).await;
+    assert_eq!(names("waits"), None);
+    assert_eq!(names("paused"), Some(vec!["local".to_owned()]));
+    runner.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn panicking_failing_and_stuck_sources_do_not_stop_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let sources = [
