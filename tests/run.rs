@@ -156,6 +156,14 @@ fn a_bad_file_is_refused_at_a_reload_and_good_ones_take_over_without_losing_the_
 }
 
 #[test]
+fn a_run_that_ends_before_the_first_tick_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Run::start(folder.path(), &STORE.replace("1s", "30d"), &["--for", "1s"]);
+    assert_eq!(run.code(), 0, "{}", run.log());
+    assert!(run.log().contains("no source had a turn") && run.log().contains("30days"), "{}", run.log());
+}
+
+#[test]
 fn a_stop_is_heard_while_a_reload_waits_and_a_second_one_ends_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let lines = "

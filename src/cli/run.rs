@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -16,7 +17,7 @@ use super::screen::Screen;
 use super::status::{self, Surroundings};
 use crate::config::{self, Listen, Pipeline, SinkConfig};
 use crate::model::{Secret, Span};
-use crate::pipeline::{Metrics, Plan, Runner};
+use crate::pipeline::{Metrics, Plan, Runner, SourcePhase, View};
 use crate::serve::Server;
 use crate::telemetry::Telemetry;
 use crate::{Error, Result};
@@ -106,6 +107,9 @@ async fn supervise(args: Args, screen: Screen) -> Result<ExitCode> {
         tokio::spawn(status::show(runner.monitor(), surroundings, screen, stop_status.clone()))
     });
     let over = watch(&mut runner, &mut config, &mut signals, &args, &telemetry).await;
+    if let Some(every) = shortest_wait(&runner.monitor().view()) {
+        tracing::warn!(every = %Span(every), "no source had a turn yet: they have it at multiples of `every`");
+    }
     let ending = if matches!(over, Over::CutShort) {
         None
     } else {
@@ -119,7 +123,7 @@ async fn supervise(args: Args, screen: Screen) -> Result<ExitCode> {
     stop_status.cancel();
     for task in status.into_iter().chain(serving.map(|task| tokio::spawn(ended(task)))) {
         // Neither is worth waiting for long: a client may hold its connection open.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), task).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
     }
     let Some(ending) = ending else {
         tracing::warn!("ended at once by a second signal; rows on their way are lost to this run");
@@ -133,6 +137,15 @@ async fn supervise(args: Args, screen: Screen) -> Result<ExitCode> {
     }
     tracing::info!(rows_left = ending.rows_left(), "stopped");
     Ok(if ending.left.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(ROWS_LEFT) })
+}
+
+/// The shortest interval of a pipeline that could measure and whose first tick has not come.
+fn shortest_wait(view: &View) -> Option<Duration> {
+    if view.sources.iter().any(|source| source.numbers.last_tick.is_some()) {
+        return None;
+    }
+    let ready = view.sources.iter().filter(|source| source.numbers.phase == SourcePhase::Running);
+    ready.map(|source| source.every).min()
 }
 
 /// Whether rows are printed onto the terminal, where the live status would be in their way.

@@ -115,6 +115,7 @@ impl Runner {
         if self.keeper.file.folder() != plan.data {
             let next = Keeper::start(CheckpointFile::new(&plan.data), &self.marks);
             std::mem::replace(&mut self.keeper, next).end().await;
+            self.context.dead.move_to(&plan.data);
         }
         self.start_sources(new_sources);
         self.forget_sources();

@@ -495,6 +495,23 @@ async fn a_renamed_sink_has_its_old_name_again_after_a_refused_reload() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checkpoints_and_dead_letters_follow_the_data_folder_at_a_reload() {
+    let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (from, to) = (TestSource::new(&[Act::Rows(3)]), Taken::new(Mood::RejectsOne));
+    let parts = || (vec![source("host", 10, &from)], vec![sink("one", &to)]);
+    let (sources, sinks) = parts();
+    let mut runner = start(plan(before.path(), sources, sinks)).await;
+    let (sources, sinks) = parts();
+    runner.reload(plan(after.path(), sources, sinks), &CancellationToken::new()).await.unwrap();
+    pass(25).await;
+    runner.stop().await;
+    assert!(after.path().join("dead-letter.ndjson").is_file());
+    assert!(!before.path().join("dead-letter.ndjson").exists());
+    let last = from.windows.lock().last().unwrap().1.end;
+    assert_eq!(CheckpointFile::new(after.path()).load().unwrap()["host"]["local"], last);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reload_can_remove_the_sink_that_holds_everything_up() {
     let folder = tempfile::tempdir().unwrap();
     let (from, stuck, good) =
