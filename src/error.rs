@@ -133,6 +133,13 @@ impl Error {
             Io::PermissionDenied => (ErrorKind::Denied, "permission denied; check the owner and mode"),
             Io::StorageFull | Io::QuotaExceeded => (ErrorKind::Capacity, "the disk is full; free some space"),
             Io::AlreadyExists => (ErrorKind::Conflict, "already exists"),
+            Io::NotADirectory => {
+                (ErrorKind::NotFound, "a part of the path is a file, not a folder; choose another path")
+            }
+            Io::ReadOnlyFilesystem => (
+                ErrorKind::Denied,
+                "the file system can only be read; choose another path or mount it writable",
+            ),
             _ => (ErrorKind::Unavailable, "input/output error"),
         };
         Self::new(kind, operation, hint)
@@ -256,6 +263,18 @@ mod tests {
         assert_eq!(error.chain(), "store: cannot open store /data: no such file or folder: os error 2");
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(error.retry(), Retry::Never);
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_used_says_what_is_wrong_with_it() {
+        for (kind, words) in [
+            (std::io::ErrorKind::NotADirectory, "a file, not a folder"),
+            (std::io::ErrorKind::ReadOnlyFilesystem, "can only be read"),
+        ] {
+            let error = Error::io("open store", "/data/x", kind.into());
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.retry(), Retry::Never);
+        }
     }
 
     #[test]

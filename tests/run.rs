@@ -107,7 +107,7 @@ fn a_standard_output_that_nobody_reads_costs_the_store_no_row() {
 }
 
 #[test]
-fn a_bad_file_is_refused_at_a_reload_and_a_good_one_takes_over_without_closing_the_store() {
+fn a_bad_file_is_refused_at_a_reload_and_good_ones_take_over_without_losing_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.yaml");
     let mut run = Run::start(folder.path(), STORE, &[]);
@@ -138,12 +138,55 @@ fn a_bad_file_is_refused_at_a_reload_and_a_good_one_takes_over_without_closing_t
     run.until("rows in the changed store", |_| {
         Some(()).filter(|()| balanced(&get(address, "/metrics"), "store") > before)
     });
+
+    // Under another name it goes on in the same folder, with the same account.
+    let delivered = balanced(&get(address, "/metrics"), "store");
+    std::fs::write(&file, STORE.replace("  store:", "  kept:")).unwrap();
+    run.signal("HUP");
+    run.until("third reload", |run| Some(()).filter(|()| run.log().matches("\"reloaded\"").count() == 3));
+    run.until("rows in the renamed store", |_| {
+        Some(()).filter(|()| balanced(&get(address, "/metrics"), "kept") > delivered)
+    });
     let text = get(address, "/metrics");
     assert!(!text.contains("component=\"lines\""), "{text}");
-    assert!((metric(&text, "barograph_pipeline_reloads_total", "local") - 2.0).abs() < 0.5, "{text}");
+    assert!((metric(&text, "barograph_pipeline_reloads_total", "local") - 3.0).abs() < 0.5, "{text}");
     assert!((metric(&text, "barograph_pipeline_reloads_refused_total", "local") - 1.0).abs() < 0.5, "{text}");
     run.signal("TERM");
     assert_eq!(run.code(), 0, "{}", run.log());
+}
+
+#[test]
+fn a_run_that_ends_before_the_first_tick_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Run::start(folder.path(), &STORE.replace("1s", "30d"), &["--for", "1s"]);
+    assert_eq!(run.code(), 0, "{}", run.log());
+    assert!(run.log().contains("no source had a turn") && run.log().contains("30days"), "{}", run.log());
+}
+
+#[test]
+fn a_stop_is_heard_while_a_reload_waits_and_a_second_one_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "
+name: local
+settings: { drain: 1h }
+sources:
+  host: { type: host, every: 100ms }
+sinks:
+  lines: { type: stdout, format: json }
+";
+    let mut run = Run::start_stalled(folder.path(), lines, &[]);
+    let address = run.address();
+    run.until("a write that waits for the reader", |_| {
+        Some(())
+            .filter(|()| metric(&get(address, "/metrics"), "barograph_pipeline_rows_queued", "lines") > 500.0)
+    });
+    std::fs::write(folder.path().join("pipeline.yaml"), lines.replace("json", "line_protocol")).unwrap();
+    run.signal("HUP");
+    run.wait_for("\"reloading\"");
+    run.signal("TERM");
+    run.wait_for("the reload is cut short");
+    run.signal("TERM");
+    assert_eq!(run.code(), 4, "{}", run.log());
 }
 
 #[test]

@@ -65,24 +65,28 @@ struct Reading {
     batches: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
     /// Holds the one task; dropping the set aborts it.
     task: JoinSet<()>,
+    started: Instant,
     /// Time that may still be waited for the engine.
     left: Duration,
     options: Arc<EngineOptions>,
+    snapshot: Arc<Snapshot>,
 }
 
-/// Runs the stream in a task, so that the timeout holds even while an operator does not yield. The task owns the
-/// snapshot, so that its files stay until the query has ended.
+/// Runs the stream in a task, so that the timeout holds even while an operator does not yield. `started` is when the
+/// query began. The task holds the snapshot, so that its files stay until the query has ended.
 pub(super) fn start(
     mut source: SendableRecordBatchStream,
-    left: Duration,
+    started: Instant,
     options: Arc<EngineOptions>,
     snapshot: Snapshot,
 ) -> Answer {
+    let snapshot = Arc::new(snapshot);
+    let pinned = Arc::clone(&snapshot);
     let schema = source.schema();
     let (sender, batches) = mpsc::channel(AHEAD);
     let mut task = JoinSet::new();
     task.spawn(async move {
-        let _pinned = snapshot;
+        let _pinned = pinned;
         while let Some(batch) = source.next().await {
             let failed = batch.is_err();
             // A send fails only when nobody reads any more.
@@ -91,7 +95,8 @@ pub(super) fn start(
             }
         }
     });
-    let reading = Reading { batches, task, left, options };
+    let left = options.timeout.saturating_sub(started.elapsed());
+    let reading = Reading { batches, task, started, left, options, snapshot };
     let batches = stream::unfold(Some(reading), |reading| async move { next(reading?).await }).boxed();
     Answer { schema, batches }
 }
@@ -103,7 +108,11 @@ async fn next(mut reading: Reading) -> Option<(Result<RecordBatch>, Option<Readi
             reading.left = reading.left.saturating_sub(asked.elapsed());
             Some((Ok(batch), Some(reading)))
         }
-        Ok(Some(Err(error))) => Some((Err(explain::convert("run the query", error, &reading.options)), None)),
+        Ok(Some(Err(error))) => {
+            let Reading { options, snapshot, started, .. } = &reading;
+            let error = explain::of_query("run the query", error, options, snapshot, started.elapsed());
+            Some((Err(error), None))
+        }
         Ok(None) => match reading.task.join_next().await {
             Some(Err(error)) if error.is_panic() => {
                 let reason = "the query stopped with an internal fault; please report it with the statement";

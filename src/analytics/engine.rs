@@ -12,8 +12,9 @@ use datafusion::physical_plan::execute_stream;
 
 use super::yielding::yielding;
 use super::{Answer, TableInfo, answer, explain, guard, session, tables};
-use crate::Result;
-use crate::store::Snapshot;
+use crate::model::Span;
+use crate::store::{Snapshot, StoreOptions};
+use crate::{Error, Result};
 
 /// Limits of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct EngineOptions {
     /// Bytes that they may write to temporary files, deleted with the query; 0 keeps everything in memory.
     pub spill: u64,
     /// Time that one query may take, from planning to the last batch. Time in which the caller does not ask for the
-    /// next batch does not count.
+    /// next batch does not count. At most [`longest_timeout`].
     pub timeout: Duration,
     /// Threads' worth of parallel work that one query is cut into.
     pub partitions: usize,
@@ -38,6 +39,12 @@ impl Default for EngineOptions {
             partitions: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         }
     }
+}
+
+/// The longest timeout that a query may have: the store keeps files that it has replaced no longer than that, so that a
+/// query which runs on would find them gone.
+pub fn longest_timeout() -> Duration {
+    StoreOptions::default().grace
 }
 
 /// Number of the biggest memory users that an out-of-memory error names.
@@ -56,6 +63,15 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] if the limits cannot work.
     pub fn new(options: EngineOptions) -> Result<Self> {
+        if options.timeout > longest_timeout() {
+            let reason = format!(
+                "{} is too long: the store deletes replaced files after {}, also under a query that still reads them; \
+                 use a --timeout of at most that",
+                Span(options.timeout),
+                Span(longest_timeout())
+            );
+            return Err(Error::invalid("use the timeout", reason));
+        }
         let (mode, spill) = match options.spill {
             0 => (DiskManagerMode::Disabled, 0),
             bytes => (DiskManagerMode::OsTmpDirectory, bytes),
@@ -104,9 +120,10 @@ impl Engine {
         let batches = tokio::time::timeout(timeout, planning)
             .await
             .map_err(|_| explain::timed_out(&self.options))?
-            .map_err(|error| explain::convert("plan the query", error, &self.options))?;
-        let left = timeout.saturating_sub(started.elapsed());
-        Ok(answer::start(batches, left, Arc::clone(&self.options), snapshot.clone()))
+            .map_err(|error| {
+                explain::of_query("plan the query", error, &self.options, snapshot, started.elapsed())
+            })?;
+        Ok(answer::start(batches, started, Arc::clone(&self.options), snapshot.clone()))
     }
 
     /// What the snapshot holds, one entry per table in order of name, without opening a file.

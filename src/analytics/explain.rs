@@ -1,12 +1,15 @@
 //! From the engine's errors to ours: limits, files that are gone, and statements that it refused.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
+use chrono::SecondsFormat;
 use datafusion::error::DataFusionError;
 use parquet::errors::ParquetError;
 
-use super::EngineOptions;
+use super::{EngineOptions, longest_timeout};
 use crate::model::{Size, Span};
+use crate::store::Snapshot;
 use crate::{Error, ErrorKind, sql};
 
 /// The error of a query that ran out of time.
@@ -18,19 +21,33 @@ pub(super) fn timed_out(options: &EngineOptions) -> Error {
     Error::new(ErrorKind::Quota, "finish the query", reason)
 }
 
+/// Explains an error of a query over the snapshot, which came up during `operation`, `ran` after the query began.
+pub(super) fn of_query(
+    operation: &str,
+    error: DataFusionError,
+    options: &EngineOptions,
+    snapshot: &Snapshot,
+    ran: Duration,
+) -> Error {
+    match absent(&error).map(|path| vanished(path, snapshot, ran)) {
+        Some(explained) => explained.with_source(error),
+        None => convert(operation, error, options),
+    }
+}
+
 /// Explains an error of the engine that came up during `operation`.
 pub(super) fn convert(operation: &str, error: DataFusionError, options: &EngineOptions) -> Error {
     let error = match unwrapped(error) {
         Ok(ours) => {
             // An error of the engine may have travelled inside one of ours, through the merge.
-            return match exhausted(&ours, options).or_else(|| vanished(&ours)) {
+            return match exhausted(&ours, options) {
                 Some(explained) => explained.with_source(ours),
                 None => ours,
             };
         }
         Err(error) => error,
     };
-    if let Some(explained) = exhausted(&error, options).or_else(|| vanished(&error)) {
+    if let Some(explained) = exhausted(&error, options) {
         return explained.with_source(error);
     }
     if let Some(ours) = find::<Error>(&error) {
@@ -94,8 +111,8 @@ fn exhausted(error: &(dyn StdError + 'static), options: &EngineOptions) -> Optio
     Some(Error::new(ErrorKind::Quota, "finish the query", reason))
 }
 
-/// The error of a file that is not there any more, if that is the cause.
-fn vanished(error: &(dyn StdError + 'static)) -> Option<Error> {
+/// The file whose absence is the cause, if one is.
+fn absent<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a str> {
     // The reader of footers keeps the cause only as text.
     let in_text = || match find::<ParquetError>(error)? {
         ParquetError::General(text) if text.contains("Object at location") && text.contains("not found") => {
@@ -103,10 +120,36 @@ fn vanished(error: &(dyn StdError + 'static)) -> Option<Error> {
         }
         _ => None,
     };
-    let path = match find::<object_store::Error>(error) {
-        Some(object_store::Error::NotFound { path, .. }) => path,
-        _ => in_text()?,
-    };
-    let reason = "the store has removed the file since the query began; run it again";
-    Some(Error::unavailable("read segment", reason).with_resource(path))
+    match find::<object_store::Error>(error) {
+        Some(object_store::Error::NotFound { path, .. }) => Some(path),
+        _ => in_text(),
+    }
+}
+
+/// The error of a file of the snapshot that is not there, `ran` after the query began. The store keeps a file for a while
+/// after it has replaced it, so one that is missing earlier was not taken away by the store.
+fn vanished(path: &str, snapshot: &Snapshot, ran: Duration) -> Error {
+    if ran > longest_timeout() {
+        let reason = format!(
+            "the store has replaced the file and keeps such files for {}, and the answer was read more slowly than \
+             that; run the query again, into a file if its reader is slow",
+            Span(longest_timeout())
+        );
+        return Error::unavailable("read segment", reason).with_resource(path);
+    }
+    let named = snapshot.tables.iter().find_map(|(table, parts)| {
+        let segment = parts.segments.iter().find(|segment| segment.location().as_ref() == path)?;
+        Some(format!(": rows of {table} from {} to {}", time(segment.min_time), time(segment.max_time)))
+    });
+    let reason = format!(
+        "the file is gone though the store still counts on it{}; something other than barograph moved or deleted it. \
+         Put it back from a backup; until then leave that time out of the query",
+        named.unwrap_or_default()
+    );
+    Error::new(ErrorKind::NotFound, "read segment", reason).with_resource(path)
+}
+
+/// A time in RFC 3339, as it can be written into a query.
+fn time(nanoseconds: i64) -> String {
+    chrono::DateTime::from_timestamp_nanos(nanoseconds).to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -21,5 +21,5 @@ mod tests;
 mod yielding;
 
 pub use answer::Answer;
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Engine, EngineOptions, longest_timeout};
 pub use tables::TableInfo;

@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -16,7 +17,7 @@ use super::screen::Screen;
 use super::status::{self, Surroundings};
 use crate::config::{self, Listen, Pipeline, SinkConfig};
 use crate::model::{Secret, Span};
-use crate::pipeline::{Metrics, Plan, Runner};
+use crate::pipeline::{Metrics, Plan, Runner, SourcePhase, View};
 use crate::serve::Server;
 use crate::telemetry::Telemetry;
 use crate::{Error, Result};
@@ -105,17 +106,24 @@ async fn supervise(args: Args, screen: Screen) -> Result<ExitCode> {
         let surroundings = Surroundings { data, address: address.map(|address| address.to_string()) };
         tokio::spawn(status::show(runner.monitor(), surroundings, screen, stop_status.clone()))
     });
-    let broken = watch(&mut runner, &mut config, &mut signals, &args, &telemetry).await;
-    tracing::info!("stopping: the sources stop, the rows on their way are drained");
-    let ending = tokio::select! {
-        ending = Box::pin(runner.stop()) => Some(ending),
-        () = signals.stop.wait() => None,
+    let over = watch(&mut runner, &mut config, &mut signals, &args, &telemetry).await;
+    if let Some(every) = shortest_wait(&runner.monitor().view()) {
+        tracing::warn!(every = %Span(every), "no source had a turn yet: they have it at multiples of `every`");
+    }
+    let ending = if matches!(over, Over::CutShort) {
+        None
+    } else {
+        tracing::info!("stopping: the sources stop, the rows on their way are drained");
+        tokio::select! {
+            ending = Box::pin(runner.stop()) => Some(ending),
+            () = signals.stop.wait() => None,
+        }
     };
     stop_serving.cancel();
     stop_status.cancel();
     for task in status.into_iter().chain(serving.map(|task| tokio::spawn(ended(task)))) {
         // Neither is worth waiting for long: a client may hold its connection open.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), task).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
     }
     let Some(ending) = ending else {
         tracing::warn!("ended at once by a second signal; rows on their way are lost to this run");
@@ -124,11 +132,20 @@ async fn supervise(args: Args, screen: Screen) -> Result<ExitCode> {
     for (sink, rows) in &ending.left {
         tracing::warn!(sink, rows, "rows were left: the sink did not take them in time");
     }
-    if broken {
+    if matches!(over, Over::Broken) {
         return Err(Error::unavailable("run the pipeline", "a part of it failed; the log says which"));
     }
     tracing::info!(rows_left = ending.rows_left(), "stopped");
     Ok(if ending.left.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(ROWS_LEFT) })
+}
+
+/// The shortest interval of a pipeline that could measure and whose first tick has not come.
+fn shortest_wait(view: &View) -> Option<Duration> {
+    if view.sources.iter().any(|source| source.numbers.last_tick.is_some()) {
+        return None;
+    }
+    let ready = view.sources.iter().filter(|source| source.numbers.phase == SourcePhase::Running);
+    ready.map(|source| source.every).min()
 }
 
 /// Whether rows are printed onto the terminal, where the live status would be in their way.
@@ -143,14 +160,25 @@ async fn ended(serving: JoinHandle<Result<()>>) {
     }
 }
 
-/// Reloads as often as asked, until it is time to stop. Tells whether that is because the pipeline broke.
+/// Why a pipeline is to end.
+#[derive(Clone, Copy)]
+enum Over {
+    /// A signal or the given time.
+    Stop,
+    /// A part failed that it cannot go on without.
+    Broken,
+    /// A second signal, which waits for nothing.
+    CutShort,
+}
+
+/// Reloads as often as asked, until it is time to stop. That is heard at any time: it cuts a reload short.
 async fn watch(
     runner: &mut Runner,
     config: &mut Pipeline,
     signals: &mut Signals,
     args: &Args,
     telemetry: &Telemetry,
-) -> bool {
+) -> Over {
     let time = args.duration;
     let time_is_up = async move {
         match time {
@@ -161,18 +189,46 @@ async fn watch(
     tokio::pin!(time_is_up);
     let failed = runner.failed();
     tokio::pin!(failed);
+    let Signals { stop, hangup } = signals;
+    let mut over = async || {
+        tokio::select! {
+            biased;
+            () = &mut failed => Over::Broken,
+            () = stop.wait() => Over::Stop,
+            () = &mut time_is_up => Over::Stop,
+        }
+    };
     loop {
         tokio::select! {
             biased;
-            () = &mut failed => return true,
-            () = signals.stop.wait() => return false,
-            () = &mut time_is_up => return false,
-            _ = signals.hangup.recv() => reload(runner, config, args, telemetry).await,
+            over = over() => return over,
+            _ = hangup.recv() => {}
         }
+        tracing::info!(file = %args.file.display(), "reloading");
+        let cut = CancellationToken::new();
+        let reloading = reload(runner, config, args, telemetry, &cut);
+        tokio::pin!(reloading);
+        let over = tokio::select! {
+            biased;
+            () = &mut reloading => continue,
+            over = over() => over,
+        };
+        tracing::info!("the reload is cut short, because the pipeline is to stop");
+        cut.cancel();
+        return tokio::select! {
+            () = reloading => over,
+            () = stop.wait() => Over::CutShort,
+        };
     }
 }
 
-async fn reload(runner: &mut Runner, config: &mut Pipeline, args: &Args, telemetry: &Telemetry) {
+async fn reload(
+    runner: &mut Runner,
+    config: &mut Pipeline,
+    args: &Args,
+    telemetry: &Telemetry,
+    cut: &CancellationToken,
+) {
     let loaded = config::load(&args.file).map_err(|faults| {
         for fault in faults.iter() {
             let place = fault.place.map_or_else(String::new, |place| format!(":{}", place.start));
@@ -191,7 +247,7 @@ async fn reload(runner: &mut Runner, config: &mut Pipeline, args: &Args, telemet
         Ok((next, plan))
     });
     let result = match planned {
-        Ok((next, plan)) => Box::pin(runner.reload(plan)).await.map(|()| *config = next),
+        Ok((next, plan)) => Box::pin(runner.reload(plan, cut)).await.map(|()| *config = next),
         Err(error) => {
             runner.refused();
             Err(error)
@@ -199,6 +255,7 @@ async fn reload(runner: &mut Runner, config: &mut Pipeline, args: &Args, telemet
     };
     match result {
         Ok(()) => tracing::info!(file = %args.file.display(), "reloaded"),
+        Err(_) if cut.is_cancelled() => {}
         Err(error) => {
             tracing::error!(error = error.chain(), "the reload is refused; the running pipeline goes on");
         }

@@ -3,6 +3,9 @@
 //! A mark moves to the end of a collection's window only when the rows of that window and of all windows before it
 //! are settled in every sink. If any were lost (a task died, a stop ran out of time), the next window starts at the
 //! mark again; rows that were delivered the first time replace themselves.
+//!
+//! What is not measured any more keeps its mark for [`KEPT`]: a source that was commented out for a while, or a guest
+//! that was away, goes on where it ended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +18,10 @@ use crate::provider::{Shard, Window};
 
 /// Durable high-water marks by source, then shard, in nanoseconds since 1970 UTC.
 pub type Checkpoints = BTreeMap<String, BTreeMap<String, i64>>;
+
+/// Marks of what is not measured any more are forgotten at this age, in nanoseconds: 30 days, beyond which few
+/// providers can tell what was.
+const KEPT: i64 = 30 * 86_400 * 1_000_000_000;
 
 /// The marks of one pipeline.
 #[derive(Debug, Default)]
@@ -98,6 +105,25 @@ impl Marks {
             marks.iter().map(|(shard, mark)| (shard.clone(), mark.durable)).collect()
         };
         shards.iter().map(|(source, marks)| (source.clone(), of(marks))).collect()
+    }
+
+    /// Forgets old marks of sources and shards that are not measured any more, as `measured` says of (source, shard).
+    /// Where rows are on their way still, the mark stays.
+    pub(super) fn forget(&self, now: i64, measured: impl Fn(&str, &str) -> bool) {
+        let before = now.saturating_sub(KEPT);
+        let mut forgotten = 0;
+        self.shards.lock().retain(|source, marks| {
+            let known = marks.len();
+            marks.retain(|shard, mark| {
+                mark.durable >= before || !mark.pending.is_empty() || measured(source, shard)
+            });
+            forgotten += known - marks.len();
+            !marks.is_empty()
+        });
+        if forgotten > 0 {
+            tracing::info!(forgotten, "old checkpoints of what is not measured any more are forgotten");
+            self.changed.notify_one();
+        }
     }
 
     fn finish(&self, source: &str, shard: &Shard, id: u64, outcome: Outcome) {
@@ -223,6 +249,25 @@ mod tests {
         assert_eq!(window, Window { start: 90, end: 100 });
         ack.settle();
         assert_eq!(durable(&marks), 100);
+    }
+
+    #[test]
+    fn only_old_marks_of_what_is_not_measured_are_forgotten_and_none_with_rows_on_their_way() {
+        let now = 2 * KEPT;
+        let (old, young) = (now - KEPT - 1, now - KEPT);
+        let shards = |at| BTreeMap::from([("here".into(), at), ("gone".into(), at)]);
+        let checkpoints = Checkpoints::from([("host".into(), shards(old)), ("paused".into(), shards(young))]);
+        let marks = Marks::resume(&checkpoints);
+        let away = Shard("away".into());
+        let waiting = marks.collected("host", &away, Window { start: 0, end: old });
+        marks.forget(now, |source, shard| source == "host" && shard == "here");
+        let left = marks.checkpoints();
+        assert_eq!(left["host"], BTreeMap::from([("away".into(), 0), ("here".into(), old)]));
+        assert_eq!(left["paused"], shards(young));
+
+        waiting.settle();
+        marks.forget(now + 1, |_, _| false);
+        assert!(marks.checkpoints().is_empty());
     }
 
     #[test]

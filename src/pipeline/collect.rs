@@ -153,6 +153,9 @@ impl Source {
                 let names: Vec<_> = found.iter().map(|shard| shard.0.as_str()).collect();
                 tracing::info!(source = self.name(), shards = names.join(", "), "source collects");
             }
+            self.marks.forget(self.clock.now(), |source, shard| {
+                source != self.name() || found.iter().any(|found| found.0 == shard)
+            });
             shards.clone_from(found);
             self.state.update(|numbers| numbers.shards.clone_from(found));
         }

@@ -24,7 +24,7 @@ const ROWS_SHOWN: usize = 1_000;
 /// Where refused rows end.
 #[derive(Debug)]
 pub(super) struct DeadLetters {
-    folder: PathBuf,
+    folder: Mutex<PathBuf>,
     // One writer at a time; held only on blocking threads.
     writing: Arc<Mutex<()>>,
     limit: LogLimit,
@@ -33,7 +33,12 @@ pub(super) struct DeadLetters {
 impl DeadLetters {
     /// Dead letters of the pipeline whose state lies in `folder`; the file is made with the first letter.
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), writing: Arc::default(), limit: LogLimit::default() }
+        Self { folder: Mutex::new(folder.to_owned()), writing: Arc::default(), limit: LogLimit::default() }
+    }
+
+    /// Letters from now on go into another folder; those that are written stay where they are.
+    pub(super) fn move_to(&self, folder: &Path) {
+        folder.clone_into(&mut self.folder.lock());
     }
 
     /// Sets rows aside. `component` refused them; `batch` holds them if it is known which they were.
@@ -65,7 +70,7 @@ impl DeadLetters {
             "reason": error.chain(),
         });
         let batch = batch.map(|batch| batch.slice(0, batch.rows().min(ROWS_SHOWN)));
-        let (folder, writing) = (self.folder.clone(), Arc::clone(&self.writing));
+        let (folder, writing) = (self.folder.lock().clone(), Arc::clone(&self.writing));
         let written = tokio::task::spawn_blocking(move || {
             let _one = writing.lock();
             append(&folder, record, batch)

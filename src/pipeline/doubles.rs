@@ -334,11 +334,24 @@ pub(super) fn sink(name: &str, taken: &Arc<Taken>) -> SinkPlan {
     SinkPlan {
         name: name.into(),
         unchanged: false,
+        folder: None,
         queue_rows: 100,
         batch_rows: 50,
         overflow: Overflow::Block,
         open: opener(taken),
     }
+}
+
+/// A sink that cannot be opened twice at once, because it has a folder for itself.
+pub(super) fn exclusive(name: &str, folder: &str, taken: &Arc<Taken>) -> SinkPlan {
+    let (open, held) = (opener(taken), Arc::clone(taken));
+    let open: OpenSink = Arc::new(move || {
+        if held.opens.load(Ordering::SeqCst) > held.closes.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(Error::new(ErrorKind::Conflict, "open", "somebody has it")) });
+        }
+        open()
+    });
+    SinkPlan { folder: Some(folder.into()), open, ..sink(name, taken) }
 }
 
 pub(super) fn transform(transform: impl Transform + 'static) -> TransformPlan {

@@ -26,6 +26,7 @@ mod metrics;
 mod monitor;
 pub mod plan;
 mod queue;
+mod reload;
 mod runner;
 mod running;
 mod schedule;

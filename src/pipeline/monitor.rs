@@ -84,7 +84,8 @@ pub(super) struct SourceState {
 #[derive(Debug, Default)]
 pub(super) struct SinkState {
     pub(super) name: String,
-    pub(super) account: Account,
+    /// Goes on under the new name when a reload renames the sink.
+    pub(super) account: Arc<Account>,
     pub(super) numbers: Mutex<SinkNumbers>,
 }
 
@@ -215,6 +216,12 @@ impl SourceState {
 impl SinkState {
     pub(super) fn new(name: &str) -> Arc<Self> {
         Arc::new(Self { name: name.to_owned(), ..Self::default() })
+    }
+
+    /// The same sink under another name.
+    pub(super) fn renamed(&self, name: &str) -> Arc<Self> {
+        let numbers = Mutex::new(self.numbers.lock().clone());
+        Arc::new(Self { name: name.to_owned(), account: Arc::clone(&self.account), numbers })
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut SinkNumbers)) {

@@ -72,6 +72,8 @@ pub struct SinkPlan {
     pub name: String,
     /// The running sink of this name has the same configuration and may stay open.
     pub unchanged: bool,
+    /// The folder that no two sinks may have open at once, if it has one.
+    pub folder: Option<PathBuf>,
     /// Rows that may wait for it.
     pub queue_rows: usize,
     /// Rows written together at most, if they come in smaller parcels.
@@ -116,17 +118,19 @@ impl Plan {
             let running =
                 previous.and_then(|p| p.sinks.iter().find(|(other, _)| other.as_str() == name.as_str()));
             let unchanged = same_settings && running.is_some_and(|(_, running)| *running == *sink);
-            let mut sink = sink.clone();
+            let (mut sink, mut own) = (sink.clone(), None);
             if let SinkConfig::Store(store) = &mut sink {
                 if let Some(data) = data {
                     store.path = data.to_owned();
                 }
                 folder.get_or_insert_with(|| store.path.clone());
+                own = Some(store.path.clone());
             }
             let open = open_sink(name, sink, telemetry);
             sinks.push(SinkPlan {
                 name: name.clone(),
                 unchanged,
+                folder: own,
                 queue_rows: config.settings.queue_rows,
                 batch_rows: config.settings.batch_rows,
                 overflow: Overflow::Block,
@@ -148,6 +152,18 @@ impl Plan {
             arrival,
             sinks,
         })
+    }
+}
+
+impl SinkPlan {
+    /// Whether both want the same folder for themselves, however its path is written.
+    pub(super) fn shares_folder(&self, other: &Self) -> bool {
+        let real = |path: &PathBuf| {
+            std::fs::canonicalize(path)
+                .or_else(|_| std::path::absolute(path))
+                .unwrap_or_else(|_| path.clone())
+        };
+        self.folder.as_ref().zip(other.folder.as_ref()).is_some_and(|(one, two)| real(one) == real(two))
     }
 }
 

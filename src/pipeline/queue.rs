@@ -1,5 +1,5 @@
-//! The queue before a sink, bounded by rows. It belongs to the sink's name: when a reload replaces the sink, what
-//! waits here goes to the new one.
+//! The queue before a sink, bounded by rows. When a reload replaces the sink, what waits here goes to the one that
+//! continues it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,11 +1,11 @@
-//! Starts a plan, changes it while it runs, and stops it without losing rows.
+//! Starts a plan and stops it without losing rows; `reload` changes it while it runs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ use super::dead_letter::DeadLetters;
 use super::log_limit::LogLimit;
 use super::monitor::{Monitor, SourceState, TransformNumbers};
 use super::plan::{Plan, SinkPlan, SourcePlan, TransformPlan};
-use super::running::{RunningSink, RunningSource, SinkContext, close, open};
+use super::running::{OpenedSink, RunningSink, RunningSource, SinkContext, close, open};
 use crate::Result;
 use crate::model::Parcel;
 use crate::provider::Collector;
@@ -31,21 +31,24 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// A running pipeline.
 pub struct Runner {
     clock: Arc<dyn Clock>,
-    drain: Duration,
-    monitor: Monitor,
-    marks: Arc<Marks>,
-    sources: Vec<RunningSource>,
+    pub(super) drain: Duration,
+    pub(super) monitor: Monitor,
+    pub(super) marks: Arc<Marks>,
+    pub(super) sources: Vec<RunningSource>,
     channel: mpsc::Sender<Parcel>,
-    replace: mpsc::Sender<Replace>,
+    pub(super) replace: mpsc::Sender<Replace>,
     carrier: JoinHandle<()>,
     give_up: CancellationToken,
-    sinks: Vec<RunningSink>,
-    context: SinkContext,
-    keeper: Keeper,
+    pub(super) sinks: Vec<RunningSink>,
+    /// Sinks that a reload took out, on their way to their end.
+    pub(super) leaving: JoinSet<()>,
+    pub(super) context: SinkContext,
+    pub(super) keeper: Keeper,
 }
 
-struct Keeper {
-    file: CheckpointFile,
+/// The task that saves the checkpoints.
+pub(super) struct Keeper {
+    pub(super) file: CheckpointFile,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -117,10 +120,12 @@ impl Runner {
             carrier,
             give_up,
             sinks,
+            leaving: JoinSet::new(),
             context,
             keeper,
         };
         runner.start_sources(sources);
+        runner.forget_sources();
         runner.show_parts();
         Ok(runner)
     }
@@ -135,121 +140,7 @@ impl Runner {
         self.context.failed.clone().cancelled_owned()
     }
 
-    /// Notes that a new pipeline file was refused before it came to a plan.
-    pub fn refused(&self) {
-        self.monitor.update(|parts| parts.reloads_refused += 1);
-    }
-
-    /// Changes over to another plan. Sources, transforms and sinks that it marks as unchanged go on undisturbed; a sink
-    /// that changed keeps what waits for it.
-    ///
-    /// # Errors
-    /// If a source cannot be built or a sink not be opened; the old plan goes on.
-    pub async fn reload(&mut self, plan: Plan) -> Result<()> {
-        let result = self.change_over(plan).await;
-        self.monitor.update(|parts| match result {
-            Ok(()) => parts.reloads += 1,
-            Err(_) => parts.reloads_refused += 1,
-        });
-        result
-    }
-
-    async fn change_over(&mut self, plan: Plan) -> Result<()> {
-        let deadline = Instant::now() + plan.drain;
-        let (kept, changed): (Vec<_>, Vec<_>) = plan.sources.into_iter().partition(|source| {
-            source.unchanged && self.sources.iter().any(|running| running.state.name == source.name)
-        });
-        let order: Vec<String> = plan.sinks.iter().map(|sink| sink.name.clone()).collect();
-        let (known, new): (Vec<_>, Vec<_>) =
-            plan.sinks.into_iter().partition(|sink| self.sinks.iter().any(|s| s.name() == sink.name));
-
-        // Nothing is touched before everything that can fail beside the running parts has worked.
-        let new_sources = build(changed)?;
-        let mut new_sinks = open_all(new).await?;
-        if let Err(error) = self.replace_sinks(known, deadline).await {
-            for (plan, sink) in new_sinks.drain(..) {
-                close(&plan.name, sink).await;
-            }
-            return Err(error);
-        }
-
-        self.drain = plan.drain;
-        let (stay, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sources)
-            .into_iter()
-            .partition(|running| kept.iter().any(|source| source.name == running.state.name));
-        self.sources = stay;
-        gone.iter().for_each(RunningSource::stop);
-        for source in gone {
-            source.ended(deadline).await;
-        }
-
-        let (stay, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sinks)
-            .into_iter()
-            .partition(|sink| order.iter().any(|n| n == sink.name()));
-        self.sinks = stay;
-        // A sink that blocks must not block its own removal.
-        gone.iter().for_each(|sink| sink.outlet.queue.close());
-        let started = new_sinks.into_iter().map(|(plan, sink)| RunningSink::start(plan, sink, &self.context));
-        self.sinks.extend(started);
-        self.sinks.sort_by_key(|sink| order.iter().position(|name| name == sink.name()));
-
-        let steps = steps(plan.transforms);
-        show(&self.monitor, &plan.name, &steps);
-        let outlets = self.sinks.iter().map(|sink| sink.outlet.clone()).collect();
-        let route = Route { steps, outlets, arrival: plan.arrival };
-        let (done, replaced) = oneshot::channel();
-        let switch = async {
-            if self.replace.send((route, done)).await.is_ok() {
-                // Only a pipeline that failed drops the answer.
-                let _ = replaced.await;
-            }
-        };
-        if timeout_at(deadline, switch).await.is_err() {
-            tracing::warn!(
-                "a sink holds the pipeline up; the new transforms take over as soon as it takes rows"
-            );
-        }
-        for sink in gone {
-            sink.removed(deadline).await;
-        }
-        if self.keeper.file.folder() != plan.data {
-            let next = Keeper::start(CheckpointFile::new(&plan.data), &self.marks);
-            std::mem::replace(&mut self.keeper, next).end().await;
-        }
-        self.start_sources(new_sources);
-        self.show_parts();
-        Ok(())
-    }
-
-    /// Replaces the sinks whose configuration changed; if one cannot be opened, those already replaced change back.
-    async fn replace_sinks(&mut self, plans: Vec<SinkPlan>, deadline: Instant) -> Result<()> {
-        let mut undo: Vec<SinkPlan> = Vec::new();
-        for plan in plans.into_iter().filter(|plan| !plan.unchanged) {
-            let old = self.sinks.iter().find(|sink| sink.name() == plan.name).map(|sink| sink.plan().clone());
-            match self.replace_sink(plan, deadline).await {
-                Ok(()) => undo.extend(old),
-                Err(error) => {
-                    for old in undo {
-                        if let Err(error) = self.replace_sink(old, deadline).await {
-                            tracing::error!(error = error.chain(), "the sink cannot change back");
-                        }
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn replace_sink(&mut self, plan: SinkPlan, deadline: Instant) -> Result<()> {
-        let Some(index) = self.sinks.iter().position(|sink| sink.name() == plan.name) else { return Ok(()) };
-        let running = self.sinks.remove(index);
-        let (running, result) = running.replace(plan, deadline, &self.context).await;
-        self.sinks.insert(index, running);
-        result
-    }
-
-    fn start_sources(&mut self, sources: Vec<(SourcePlan, Arc<dyn Collector>)>) {
+    pub(super) fn start_sources(&mut self, sources: Vec<(SourcePlan, Arc<dyn Collector>)>) {
         for (plan, collector) in sources {
             self.sources.push(RunningSource::start(Source {
                 state: SourceState::new(&plan.name, plan.every),
@@ -265,7 +156,14 @@ impl Runner {
         }
     }
 
-    fn show_parts(&self) {
+    /// Forgets old checkpoints of sources that are not in the plan any more. Those in it forget their shards themselves,
+    /// once they have found which there are.
+    pub(super) fn forget_sources(&self) {
+        self.marks.forget(self.clock.now(), |name, _| self.sources.iter().any(|s| s.state.name == name));
+    }
+
+    /// Shows which sources and sinks there are.
+    pub(super) fn show_parts(&self) {
         let sources = self.sources.iter().map(|source| Arc::clone(&source.state)).collect();
         let sinks = self.sinks.iter().map(|sink| Arc::clone(&sink.outlet.state)).collect();
         self.monitor.update(|parts| {
@@ -276,11 +174,11 @@ impl Runner {
 
     /// Stops the sources, lets the rows on their way reach the sinks within the drain limit, closes the sinks and
     /// saves the checkpoints.
-    pub async fn stop(self) -> Ending {
+    pub async fn stop(mut self) -> Ending {
         let deadline = Instant::now() + self.drain;
         self.monitor.update(|parts| parts.stopping = true);
         self.sources.iter().for_each(RunningSource::stop);
-        for source in self.sources {
+        for mut source in self.sources {
             source.ended(deadline).await;
         }
         // The last sender: the middle task ends when the channel is empty.
@@ -303,6 +201,8 @@ impl Runner {
             (state.name.clone(), state.account.balance().queued)
         });
         let left = futures::future::join_all(ends).await;
+        // Each has a limit of its own, which began to run at the reload.
+        while self.leaving.join_next().await.is_some() {}
         self.keeper.end().await;
         Ending { left: left.into_iter().filter(|(_, rows)| *rows > 0).collect() }
     }
@@ -316,13 +216,15 @@ impl Ending {
 }
 
 impl Keeper {
-    fn start(file: CheckpointFile, marks: &Arc<Marks>) -> Self {
+    /// Starts to save whenever marks move.
+    pub(super) fn start(file: CheckpointFile, marks: &Arc<Marks>) -> Self {
         let stop = CancellationToken::new();
         let task = tokio::spawn(keep(Arc::clone(marks), file.clone(), stop.clone()));
         Self { file, stop, task }
     }
 
-    async fn end(self) {
+    /// Saves once more and ends.
+    pub(super) async fn end(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await {
             tracing::error!(%error, "keeping checkpoints failed");
@@ -330,7 +232,8 @@ impl Keeper {
     }
 }
 
-fn build(plans: Vec<SourcePlan>) -> Result<Vec<(SourcePlan, Arc<dyn Collector>)>> {
+/// Makes the collectors, all or none.
+pub(super) fn build(plans: Vec<SourcePlan>) -> Result<Vec<(SourcePlan, Arc<dyn Collector>)>> {
     plans
         .into_iter()
         .map(|plan| {
@@ -341,7 +244,7 @@ fn build(plans: Vec<SourcePlan>) -> Result<Vec<(SourcePlan, Arc<dyn Collector>)>
 }
 
 /// Opens all or none.
-async fn open_all(plans: Vec<SinkPlan>) -> Result<Vec<(SinkPlan, Option<Box<dyn crate::sink::Sink>>)>> {
+pub(super) async fn open_all(plans: Vec<SinkPlan>) -> Result<Vec<(SinkPlan, OpenedSink)>> {
     let mut opened = Vec::new();
     for plan in plans {
         match open(&plan).await {
@@ -357,7 +260,8 @@ async fn open_all(plans: Vec<SinkPlan>) -> Result<Vec<(SinkPlan, Option<Box<dyn 
     Ok(opened)
 }
 
-fn steps(plans: Vec<TransformPlan>) -> Vec<Step> {
+/// The transforms with their numbers, ready to be led through.
+pub(super) fn steps(plans: Vec<TransformPlan>) -> Vec<Step> {
     let step = |(index, plan): (usize, TransformPlan)| Step {
         numbers: Arc::new(Mutex::new(TransformNumbers {
             name: format!("{}.{}", index + 1, plan.kind),
@@ -369,7 +273,8 @@ fn steps(plans: Vec<TransformPlan>) -> Vec<Step> {
     plans.into_iter().enumerate().map(step).collect()
 }
 
-fn show(monitor: &Monitor, name: &str, steps: &[Step]) {
+/// Shows the name and the transforms of a plan.
+pub(super) fn show(monitor: &Monitor, name: &str, steps: &[Step]) {
     monitor.update(|parts| {
         name.clone_into(&mut parts.pipeline);
         parts.transforms = steps.iter().map(|step| Arc::clone(&step.numbers)).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::account::Policy;
@@ -20,7 +20,7 @@ use super::plan::SinkPlan;
 use super::queue::Queue;
 use crate::model::Parcel;
 use crate::sink::Sink;
-use crate::{Result, Retry};
+use crate::{Error, Result, Retry};
 
 /// A task that was told to end at once may take this long.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -54,9 +54,13 @@ impl RunningSource {
         self.stop.cancel();
     }
 
-    /// Waits for the end; at `deadline` it is cut off, and rows still in its hands are lost to this run.
-    pub(super) async fn ended(mut self, deadline: Instant) {
+    /// Waits for the end; at `deadline` it is cut off, and rows still in its hands are lost to this run. May be asked
+    /// again after a wait that was given up.
+    pub(super) async fn ended(&mut self, deadline: Instant) {
         self.stop.cancel();
+        if self.task.is_finished() {
+            return;
+        }
         if timeout_at(deadline, &mut self.task).await.is_err() {
             tracing::warn!(source = self.state.name, "the source did not end in time and is cut off");
             self.task.abort();
@@ -70,7 +74,7 @@ pub(super) struct RunningSink {
     plan: SinkPlan,
     pause: CancellationToken,
     abort: CancellationToken,
-    task: JoinHandle<Option<Box<dyn Sink>>>,
+    task: JoinHandle<OpenedSink>,
 }
 
 /// What sinks need from the pipeline around them.
@@ -83,21 +87,19 @@ pub(super) struct SinkContext {
 
 impl RunningSink {
     /// Starts to deliver to a sink that is new in the pipeline. Without an open sink the task opens it.
-    pub(super) fn start(plan: SinkPlan, sink: Option<Box<dyn Sink>>, context: &SinkContext) -> Self {
+    pub(super) fn start(plan: SinkPlan, sink: OpenedSink, context: &SinkContext) -> Self {
         let state = SinkState::new(&plan.name);
         let queue = Arc::new(Queue::new(plan.queue_rows));
         let outlet = Outlet { state, queue, overflow: plan.overflow };
         Self::resume(plan, sink, outlet, context)
     }
 
-    /// Starts to deliver what waits in the queue of an earlier sink of this name.
-    fn resume(
-        plan: SinkPlan,
-        sink: Option<Box<dyn Sink>>,
-        mut outlet: Outlet,
-        context: &SinkContext,
-    ) -> Self {
+    /// Starts to deliver what waits in the queue of the sink that this one continues.
+    fn resume(plan: SinkPlan, sink: OpenedSink, mut outlet: Outlet, context: &SinkContext) -> Self {
         let (pause, abort) = (CancellationToken::new(), CancellationToken::new());
+        if outlet.state.name != plan.name {
+            outlet.state = outlet.state.renamed(&plan.name);
+        }
         outlet.overflow = plan.overflow;
         outlet.queue.set_limit(plan.queue_rows);
         let delivery = Delivery {
@@ -135,27 +137,47 @@ impl RunningSink {
     /// it), closes the sink and opens the new one. If that cannot be opened the old one takes over again.
     ///
     /// # Errors
-    /// The new sink cannot be opened, and trying again will not help.
+    /// The new sink cannot be opened, and trying again will not help; or `cut` was cancelled before it was.
     pub(super) async fn replace(
         self,
         plan: SinkPlan,
         deadline: Instant,
+        cut: &CancellationToken,
         context: &SinkContext,
     ) -> (Self, Result<()>) {
-        self.pause.cancel();
-        let Self { outlet, plan: old, abort, task, .. } = self;
-        let sink = end(&old.name, task, &abort, deadline).await;
-        outlet.state.update(|numbers| numbers.phase = SinkPhase::Opening);
-        close(&old.name, sink).await;
-        match open(&plan).await {
+        let (old, outlet) = self.halt(deadline, cut).await;
+        match cut.run_until_cancelled(open(&plan)).await.unwrap_or_else(|| Err(cut_short())) {
             Ok(sink) => (Self::resume(plan, sink, outlet, context), Ok(())),
             Err(error) => (Self::resume(old, None, outlet, context), Err(error)),
         }
     }
 
+    /// Takes a replacement back: `old` is opened by its delivery, as often as it takes, because there is nothing else
+    /// to fall back on.
+    pub(super) async fn restore(
+        self,
+        old: SinkPlan,
+        deadline: Instant,
+        cut: &CancellationToken,
+        context: &SinkContext,
+    ) -> Self {
+        let (_, outlet) = self.halt(deadline, cut).await;
+        Self::resume(old, None, outlet, context)
+    }
+
+    /// Ends the delivery and closes the sink; what it did not write waits in the queue.
+    async fn halt(self, deadline: Instant, cut: &CancellationToken) -> (SinkPlan, Outlet) {
+        self.pause.cancel();
+        let patience = cut.run_until_cancelled(sleep_until(deadline));
+        let sink = end(&self.plan.name, self.task, &self.abort, patience).await;
+        self.outlet.state.update(|numbers| numbers.phase = SinkPhase::Opening);
+        close(&self.plan.name, sink).await;
+        (self.plan, self.outlet)
+    }
+
     /// Waits until the closed queue is empty, or `deadline`, and closes the sink. Returns what was left.
     pub(super) async fn ended(self, deadline: Instant) -> Vec<Parcel> {
-        let sink = end(&self.plan.name, self.task, &self.abort, deadline).await;
+        let sink = end(&self.plan.name, self.task, &self.abort, sleep_until(deadline)).await;
         close(&self.plan.name, sink).await;
         self.outlet.queue.drain()
     }
@@ -164,18 +186,36 @@ impl RunningSink {
     pub(super) async fn removed(self, deadline: Instant) {
         let state = Arc::clone(&self.outlet.state);
         self.outlet.queue.close();
+        let mut dropped = 0;
         for parcel in self.ended(deadline).await {
-            state.account.drop_rows(u64::try_from(parcel.batch.rows()).unwrap_or(u64::MAX), Policy::Removed);
+            let rows = u64::try_from(parcel.batch.rows()).unwrap_or(u64::MAX);
+            state.account.drop_rows(rows, Policy::Removed);
+            dropped += rows;
             parcel.settle();
+        }
+        if dropped > 0 {
+            tracing::warn!(
+                sink = state.name,
+                rows = dropped,
+                "rows were dropped: the removed sink did not take them in time"
+            );
         }
     }
 }
+
+/// The error of a reload that a stop ended.
+pub(super) fn cut_short() -> Error {
+    Error::unavailable("reload", "the pipeline is being stopped")
+}
+
+/// An open sink; `None` if its delivery has to open it.
+pub(super) type OpenedSink = Option<Box<dyn Sink>>;
 
 /// Opens a sink at a start or reload; `None` if it is worth trying again, which its delivery then does.
 ///
 /// # Errors
 /// Trying again will not help.
-pub(super) async fn open(plan: &SinkPlan) -> Result<Option<Box<dyn Sink>>> {
+pub(super) async fn open(plan: &SinkPlan) -> Result<OpenedSink> {
     match (plan.open)().await {
         Ok(sink) => Ok(Some(sink)),
         Err(error) if error.retry() == Retry::Never => Err(error),
@@ -190,16 +230,18 @@ pub(super) async fn open(plan: &SinkPlan) -> Result<Option<Box<dyn Sink>>> {
     }
 }
 
+/// Waits for the end of a delivery for as long as `patience` lasts, then cuts its write off.
 async fn end(
     name: &str,
-    mut task: JoinHandle<Option<Box<dyn Sink>>>,
+    mut task: JoinHandle<OpenedSink>,
     abort: &CancellationToken,
-    deadline: Instant,
-) -> Option<Box<dyn Sink>> {
-    // Whatever the stop spent on other sinks, this one may finish what it has.
-    let deadline = deadline.max(Instant::now() + GOODBYE);
-    if let Ok(ended) = timeout_at(deadline, &mut task).await {
-        return ended.unwrap_or(None);
+    patience: impl Future,
+) -> OpenedSink {
+    tokio::select! {
+        biased;
+        ended = &mut task => return ended.unwrap_or(None),
+        // Whatever the stop spent on other sinks, this one may finish what it has.
+        _ = async { tokio::join!(patience, sleep(GOODBYE)) } => {}
     }
     abort.cancel();
     match timeout(GOODBYE, &mut task).await {
@@ -213,7 +255,7 @@ async fn end(
 }
 
 /// Closes a sink, with a limit; a failure is told and nothing more can be done.
-pub(super) async fn close(name: &str, sink: Option<Box<dyn Sink>>) {
+pub(super) async fn close(name: &str, sink: OpenedSink) {
     let Some(mut sink) = sink else { return };
     let closing = AssertUnwindSafe(sink.close()).catch_unwind();
     match timeout(CLOSE_LIMIT, closing).await {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
 use super::checkpoint::CheckpointFile;
 use super::doubles::*;
 use super::monitor::{SinkPhase, SourcePhase, View};
-use super::plan::{Plan, SinkPlan};
+use super::plan::{Plan, SinkPlan, SourcePlan};
 use super::queue::Overflow;
 use super::runner::Runner;
 use crate::provider::Shard;
@@ -80,6 +83,45 @@ async fn the_next_run_collects_from_the_checkpoint() {
     let windows = from.windows.lock().clone();
     assert_eq!(windows[0].1.start, mark);
     assert_eq!(windows[1].1.start, windows[0].1.end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkpoints_of_what_is_gone_are_kept_for_30_days() {
+    let folder = tempfile::tempdir().unwrap();
+    let day = 86_400 * SECOND;
+    let (old, young) = (START - 31 * day, START - 29 * day);
+    let file = CheckpointFile::new(folder.path());
+    let of = |shards: &[(&str, i64)]| shards.iter().map(|(shard, at)| ((*shard).into(), *at)).collect();
+    let saved = [
+        ("guests".into(), of(&[("vanished", old), ("away", young)])),
+        // It cannot say yet which shards there are, so all may still come.
+        ("waits".into(), of(&[("local", old)])),
+        ("removed".into(), of(&[("local", old)])),
+        ("paused".into(), of(&[("local", young)])),
+    ];
+    file.save(&saved.into()).unwrap();
+    let (guests, waits) = (TestSource::new(&[Act::Rows(1)]), TestSource::new(&[Act::Rows(1)]));
+    *waits.shards.lock() = Err("no socket".into());
+    let sources = vec![source("guests", 10, &guests), source("waits", 10, &waits)];
+    let mut runner = start(plan(folder.path(), sources, vec![sink("one", &Taken::new(Mood::Good))])).await;
+    pass(25).await;
+    let names = |source: &str| file.load().unwrap().remove(source).map(|shards| shards.into_keys().collect());
+    assert_eq!(names("guests"), Some(vec!["away".to_owned(), "local".to_owned()]));
+    assert_eq!(names("waits"), Some(vec!["local".to_owned()]));
+    assert_eq!(names("removed"), None);
+    assert_eq!(names("paused"), Some(vec!["local".to_owned()]));
+
+    // A reload takes a source out: its old marks go with it, the young ones stay.
+    let next = plan(
+        folder.path(),
+        vec![SourcePlan { unchanged: true, ..source("guests", 10, &guests) }],
+        vec![SinkPlan { unchanged: true, ..sink("one", &Taken::new(Mood::Good)) }],
+    );
+    runner.reload(next, &CancellationToken::new()).await.unwrap();
+    pass(2).await;
+    assert_eq!(names("waits"), None);
+    assert_eq!(names("paused"), Some(vec!["local".to_owned()]));
+    runner.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -336,7 +378,7 @@ async fn a_reload_keeps_what_is_unchanged_and_hands_waiting_rows_to_a_changed_si
     );
     next.sources[0].unchanged = true;
     next.sinks[2].unchanged = true;
-    runner.reload(next).await.unwrap();
+    runner.reload(next, &CancellationToken::new()).await.unwrap();
     pass(30).await;
     assert_eq!(kept.opens.load(Ordering::SeqCst), 1);
     assert_eq!((gone.closes.load(Ordering::SeqCst), broken.closes.load(Ordering::SeqCst)), (1, 1));
@@ -370,7 +412,7 @@ async fn a_reload_lets_a_transform_that_did_not_change_keep_its_rows_and_empties
         next.sources[0].unchanged = true;
         next.sinks[0].unchanged = true;
         next.transforms.iter_mut().zip(unchanged).for_each(|(plan, unchanged)| plan.unchanged = unchanged);
-        runner.reload(next).await.unwrap();
+        runner.reload(next, &CancellationToken::new()).await.unwrap();
         pass(1).await;
         assert_eq!(to.rows() > 0, expected, "{unchanged:?}");
         pass(20).await;
@@ -422,7 +464,7 @@ async fn a_reload_that_cannot_open_a_sink_changes_nothing() {
     // The first changed sink opens, the second does not: both are as before afterwards.
     let next =
         plan(folder.path(), vec![], vec![sink("one", &Taken::new(Mood::Good)), cannot, sink("new", &spare)]);
-    let error = runner.reload(next).await.unwrap_err();
+    let error = runner.reload(next, &CancellationToken::new()).await.unwrap_err();
     assert!(error.to_string().contains("another process"), "{error}");
     assert_eq!(spare.closes.load(Ordering::SeqCst), 1);
     pass(30).await;
@@ -431,6 +473,89 @@ async fn a_reload_that_cannot_open_a_sink_changes_nothing() {
     assert!(all >= 15);
     assert_eq!((one.rows(), two.rows()), (all, all));
     assert_eq!((monitor.view().reloads, monitor.view().reloads_refused), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_may_rename_sinks_and_move_their_folders_and_rows_stay_with_the_folder() {
+    for (case, after) in [
+        ("renamed", vec![("c", "x"), ("b", "y")]),
+        ("traded", vec![("a", "y"), ("b", "./x")]),
+        ("moved on", vec![("a", "z"), ("b", "x")]),
+        ("all at once", vec![("b", "z"), ("c", "y"), ("d", "x")]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let from = TestSource::new(&[Act::Rows(3)]);
+        let folders = ["x", "y", "z"].map(|name| (name, Taken::new(Mood::Good)));
+        let taken =
+            |name: &str| &folders.iter().find(|(n, _)| *n == name.trim_start_matches("./")).unwrap().1;
+        let sinks = |plans: &[(&str, &str)]| {
+            plans.iter().map(|(name, path)| exclusive(name, path, taken(path))).collect::<Vec<_>>()
+        };
+        // The rows for x wait until after the reload.
+        *taken("x").mood.lock() = Mood::Down;
+        let sources = || vec![SourcePlan { unchanged: true, ..source("host", 10, &from) }];
+        let mut runner = start(plan(folder.path(), sources(), sinks(&[("a", "x"), ("b", "y")]))).await;
+        let monitor = runner.monitor();
+        pass(45).await;
+        let next = plan(folder.path(), sources(), sinks(&after));
+        let reloaded = runner.reload(next, &CancellationToken::new()).await;
+        reloaded.unwrap_or_else(|error| panic!("{case}: {error}"));
+        *taken("x").mood.lock() = Mood::Good;
+        let names: Vec<_> = monitor.view().sinks.iter().map(|sink| sink.name.clone()).collect();
+        assert_eq!(names, after.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{case}");
+        pass(45).await;
+        assert_eq!(runner.stop().await.rows_left(), 0, "{case}");
+        let (view, all) = (monitor.view(), from.rows.load(Ordering::SeqCst));
+        assert_balanced(&view);
+        assert_eq!(taken("x").rows(), all, "{case}");
+        let of_x = after.iter().position(|(_, path)| path.ends_with('x')).unwrap();
+        assert_eq!(view.sinks[of_x].balance.delivered, all, "{case}: the account goes on");
+        for (name, taken) in &folders {
+            let counts = (taken.opens.load(Ordering::SeqCst), taken.closes.load(Ordering::SeqCst));
+            assert_eq!(counts.0, counts.1, "{case}: {name}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renamed_sink_has_its_old_name_again_after_a_refused_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to, other) =
+        (TestSource::new(&[Act::Rows(3)]), Taken::new(Mood::Good), Taken::new(Mood::Good));
+    let sinks = vec![exclusive("old", "x", &to), sink("other", &other)];
+    let mut runner = start(plan(folder.path(), vec![source("host", 10, &from)], sinks)).await;
+    let monitor = runner.monitor();
+    pass(25).await;
+    let cannot = SinkPlan {
+        open: Arc::new(|| Box::pin(async { Err(Error::new(ErrorKind::Denied, "open", "not allowed")) })),
+        ..sink("other", &other)
+    };
+    let next = plan(folder.path(), vec![], vec![exclusive("new", "x", &to), cannot]);
+    assert!(runner.reload(next, &CancellationToken::new()).await.is_err());
+    pass(30).await;
+    let view = monitor.view();
+    assert_eq!(view.sinks[0].name, "old");
+    assert_eq!(view.sinks[0].numbers.phase, SinkPhase::Open);
+    assert_eq!(runner.stop().await.rows_left(), 0);
+    let all = from.rows.load(Ordering::SeqCst);
+    assert_eq!((to.rows(), other.rows(), monitor.view().sinks[0].balance.delivered), (all, all, all));
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkpoints_and_dead_letters_follow_the_data_folder_at_a_reload() {
+    let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (from, to) = (TestSource::new(&[Act::Rows(3)]), Taken::new(Mood::RejectsOne));
+    let parts = || (vec![source("host", 10, &from)], vec![sink("one", &to)]);
+    let (sources, sinks) = parts();
+    let mut runner = start(plan(before.path(), sources, sinks)).await;
+    let (sources, sinks) = parts();
+    runner.reload(plan(after.path(), sources, sinks), &CancellationToken::new()).await.unwrap();
+    pass(25).await;
+    runner.stop().await;
+    assert!(after.path().join("dead-letter.ndjson").is_file());
+    assert!(!before.path().join("dead-letter.ndjson").exists());
+    let last = from.windows.lock().last().unwrap().1.end;
+    assert_eq!(CheckpointFile::new(after.path()).load().unwrap()["host"]["local"], last);
 }
 
 #[tokio::test(start_paused = true)]
@@ -446,7 +571,9 @@ async fn a_reload_can_remove_the_sink_that_holds_everything_up() {
     let mut next = plan(folder.path(), vec![source("host", 10, &from)], vec![sink("good", &good)]);
     next.sources[0].unchanged = true;
     next.sinks[0].unchanged = true;
-    runner.reload(next).await.unwrap();
+    let began = Instant::now();
+    runner.reload(next, &CancellationToken::new()).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "the new plan does not wait for the sink that goes");
     pass(60).await;
     assert!(good.rows() > held + 100, "{} after {held}", good.rows());
     assert_eq!(runner.stop().await.rows_left(), 0);
@@ -455,6 +582,43 @@ async fn a_reload_can_remove_the_sink_that_holds_everything_up() {
     // Dropped by policy is an end: the mark moves on.
     let last = from.windows.lock().last().unwrap().1.end;
     assert_eq!(CheckpointFile::new(folder.path()).load().unwrap()["host"]["local"], last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_cuts_a_reload_short_whatever_it_waits_for() {
+    let unchanged = |sink: SinkPlan| SinkPlan { unchanged: true, ..sink };
+    let never = SinkPlan {
+        open: Arc::new(|| Box::pin(std::future::pending())),
+        ..sink("new", &Taken::new(Mood::Good))
+    };
+    let stuck = Taken::new(Mood::Hangs);
+    for (waits_for, sinks) in [
+        ("the write of a sink that changes", vec![sink("stuck", &stuck)]),
+        ("a sink that opens", vec![unchanged(sink("stuck", &stuck)), never]),
+        ("a source that has no room for its rows", vec![unchanged(sink("stuck", &stuck))]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let from = TestSource::new(&[Act::Rows(30)]);
+        let sources = vec![source("host", 10, &from)];
+        let mut runner = start(plan(folder.path(), sources, vec![sink("stuck", &stuck)])).await;
+        let monitor = runner.monitor();
+        pass(900).await;
+        let mut next = plan(folder.path(), vec![source("host", 20, &from)], sinks);
+        next.drain = Duration::from_secs(3_600);
+        let cut = CancellationToken::new();
+        let (token, began) = (cut.clone(), Instant::now());
+        tokio::spawn(async move {
+            pass(60).await;
+            token.cancel();
+        });
+        let error = runner.reload(next, &cut).await.unwrap_err();
+        assert!(error.to_string().contains("is being stopped"), "{waits_for}: {error}");
+        let waited = began.elapsed().as_secs();
+        assert!((60..90).contains(&waited), "{waits_for}: {waited}");
+        assert!(runner.stop().await.rows_left() > 0);
+        assert_balanced(&monitor.view());
+        assert_eq!(stuck.closes.load(Ordering::SeqCst), stuck.opens.load(Ordering::SeqCst), "{waits_for}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -500,7 +664,7 @@ async fn the_metrics_balance_and_forget_what_a_reload_took_out() {
     }
     let next =
         plan(folder.path(), vec![source("host", 10, &from)], vec![sink("new", &Taken::new(Mood::Good))]);
-    runner.reload(next).await.unwrap();
+    runner.reload(next, &CancellationToken::new()).await.unwrap();
     let text = metrics.encode(Some(&runner.monitor()));
     assert!(!text.contains("\"old\"") && text.contains("component=\"new\""), "{text}");
     runner.stop().await;

@@ -21,7 +21,12 @@ impl Run {
         Self::spawn(folder, pipeline, more, stdout.into())
     }
 
-    /// With a standard output that nobody reads.
+    /// With a standard output whose reader has stopped to read, so that it fills up.
+    pub fn start_stalled(folder: &Path, pipeline: &str, more: &[&str]) -> Self {
+        Self::spawn(folder, pipeline, more, Stdio::piped())
+    }
+
+    /// With a standard output whose reader has gone.
     pub fn start_unread(folder: &Path, pipeline: &str, more: &[&str]) -> Self {
         let mut run = Self::spawn(folder, pipeline, more, Stdio::piped());
         drop(run.child.stdout.take());

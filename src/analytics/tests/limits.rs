@@ -6,8 +6,8 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 
 use super::support::{Rig, row};
-use crate::ErrorKind;
-use crate::analytics::EngineOptions;
+use crate::analytics::{Engine, EngineOptions, explain, longest_timeout};
+use crate::{ErrorKind, Retry};
 
 /// Takes minutes and holds no more than a batch.
 const SLOW: &str =
@@ -87,19 +87,40 @@ async fn dropping_the_answer_cancels_and_gives_the_snapshot_back() {
 }
 
 #[tokio::test]
-async fn a_file_that_vanished_is_named_with_what_to_do() {
+async fn a_file_that_is_gone_is_named_with_its_times_and_what_to_do() {
     let mut rig = Rig::new();
-    rig.segment(vec![row("a", 1, 1.0)]).await;
+    rig.segment(vec![row("a", 1, 1.0), row("a", 2_000_000_000, 1.0)]).await;
     let path = rig.table().segments[0].location();
     rig.snapshot.objects.delete(&path).await.unwrap();
     let error = rig.error("SELECT * FROM load").await;
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(
-        error.to_string().contains("load/0.parquet") && error.to_string().contains("run it again"),
-        "{error}"
-    );
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::NotFound, Retry::Never));
+    let times = "rows of load from 1970-01-01T00:00:00.000000001Z to 1970-01-01T00:00:02Z";
+    for words in ["load/0.parquet", times, "from a backup"] {
+        assert!(error.to_string().contains(words), "{words:?} is not in: {error}");
+    }
     // The same through a merge.
     rig.run(vec![row("a", 1, 2.0)]);
     let error = rig.error("SELECT * FROM load").await;
-    assert!(error.to_string().contains("load/0.parquet"), "{}", error.chain());
+    assert!(error.to_string().contains("from a backup"), "{}", error.chain());
+    // Leaving the time out helps, as the error says.
+    assert!(rig.query("SELECT * FROM load WHERE time > '1970-01-01T00:00:02Z'").await.is_empty());
+}
+
+#[test]
+fn a_file_that_is_gone_after_the_time_for_which_the_store_keeps_it_is_no_damage() {
+    let late = longest_timeout() + Duration::from_secs(1);
+    let gone = object_store::Error::NotFound { path: "segments/load/0.parquet".into(), source: "x".into() };
+    let options = options();
+    let error = explain::of_query("run the query", gone.into(), &options, &Rig::new().snapshot, late);
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Later));
+    assert!(error.to_string().contains("for 15m") && error.to_string().contains("again"), "{error}");
+}
+
+#[test]
+fn a_timeout_beyond_the_time_for_which_the_store_keeps_files_is_refused() {
+    let engine = |timeout| Engine::new(EngineOptions { timeout, ..options() });
+    assert!(engine(longest_timeout()).is_ok());
+    let error = engine(longest_timeout() + Duration::from_millis(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("after 15m"), "{error}");
 }
