@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::assemble::assemble;
 use super::manifest::{self, Manifest};
@@ -16,7 +17,10 @@ use super::{LOG, Snapshot};
 use crate::log::{LogReader, Position};
 use crate::{Error, ErrorKind, Result};
 
-/// Times that a snapshot is tried while the writer keeps overtaking it.
+/// How long a snapshot is tried while the writer keeps overtaking it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Times that it is tried although the writer does nothing.
 const ATTEMPTS: usize = 20;
 
 /// A store opened for reading. What one snapshot read of the log, the next one need not read again.
@@ -60,38 +64,47 @@ impl Reader {
     /// [`ErrorKind::NotFound`] if the store has gone, [`ErrorKind::Unavailable`] if the writer kept overtaking.
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let mut seen = self.seen.lock().await;
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            match self.attempt(std::mem::take(&mut *seen)).await {
+        let mut known = seen.manifest.clone();
+        let begun = Instant::now();
+        let mut attempts = 0;
+        loop {
+            let before = known.as_ref().map(|manifest| manifest.version);
+            let error = match self.attempt(std::mem::take(&mut *seen), &mut known).await {
                 Ok(Some((now, snapshot))) => {
                     *seen = now;
                     return Ok(snapshot);
                 }
                 Ok(None) => return Err(missing(self.root.folder())),
-                // The writer has deleted what was about to be read; there is a newer manifest.
-                Err(error) if error.kind() == ErrorKind::NotFound => last = Some(error),
-                Err(error) => return Err(error),
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                Err(error) => error,
+            };
+            // The writer has deleted what was about to be read, so there is a newer manifest; unless there is none.
+            let moved = known.as_ref().map(|manifest| manifest.version) != before;
+            attempts = if moved { 0 } else { attempts + 1 };
+            if attempts >= ATTEMPTS || begun.elapsed() > PATIENCE {
+                let reason = match moved {
+                    true => "its writer flushed each time before the log was read; try again",
+                    false => "a file that it needs is missing; restore it from a backup",
+                };
+                return Err(Error::unavailable("read store", reason)
+                    .with_provider("store")
+                    .with_resource(self.root.folder().display().to_string())
+                    .with_source(error));
             }
         }
-        Err(last.map_or_else(
-            || missing(self.root.folder()),
-            |error| {
-                Error::unavailable(
-                    "read store",
-                    "its writer flushed each time before the log was read; try again",
-                )
-                .with_provider("store")
-                .with_resource(self.root.folder().display().to_string())
-                .with_source(error)
-            },
-        ))
     }
 
-    /// A snapshot and what was read for it, or `None` if nothing was ever committed here.
-    async fn attempt(&self, mut seen: Seen) -> Result<Option<(Seen, Snapshot)>> {
-        let Some(manifest) = manifest::load(&self.root, seen.manifest.as_ref()).await? else {
+    /// A snapshot and what was read for it, or `None` if nothing was ever committed here. `known` becomes the manifest
+    /// that was read, so that the next attempt reads only what is newer.
+    async fn attempt(
+        &self,
+        mut seen: Seen,
+        known: &mut Option<Arc<Manifest>>,
+    ) -> Result<Option<(Seen, Snapshot)>> {
+        let Some(manifest) = manifest::load(&self.root, known.as_ref()).await? else {
             return Ok(None);
         };
+        *known = Some(Arc::clone(&manifest));
         let root = self.root.clone();
         blocking(move || {
             // A version or position that went back means another store in the same folder, or a repaired log.
