@@ -41,7 +41,7 @@ impl FolderLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         if let Err(error) = written {
-            tracing::warn!(%error, path = %path.display(), "cannot note the process id in the lock file");
+            tracing::debug!(%error, path = %path.display(), "cannot note the process id in the lock file");
         }
         Ok(Self { _file: file })
     }

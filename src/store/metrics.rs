@@ -69,6 +69,15 @@ impl Metrics {
         set(&self.segment_bytes, statistics.segment_bytes);
         set(&self.log_bytes, statistics.log_bytes);
     }
+
+    /// Takes the gauges away: a closed store holds nothing, and another may open it under another name.
+    pub(super) fn closed(&self) {
+        let gauges =
+            [&self.buffered_rows, &self.buffered_bytes, &self.segments, &self.segment_bytes, &self.log_bytes];
+        for gauge in gauges {
+            gauge.remove(&self.label);
+        }
+    }
 }
 
 /// What a store holds, and what its component did since the process began.

@@ -176,6 +176,7 @@ impl Store {
         let Some(folder) = handle.core.folder.lock().take() else {
             return flushed;
         };
+        handle.core.metrics.closed();
         let closed = root::blocking(move || folder.close()).await;
         flushed.and(closed)
     }

@@ -120,6 +120,21 @@ async fn a_batch_of_another_type_is_rejected_before_the_log_and_costs_no_other()
 }
 
 #[tokio::test]
+async fn a_closed_store_shows_no_gauges_and_keeps_its_counters() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = quiet(folder.path());
+    let telemetry = options.telemetry.clone();
+    let store = Store::open(options).await.unwrap();
+    store.append(&[row("a", BASE, &[("cores", 1.0)])]).await.unwrap();
+    store.flush().await.unwrap();
+    assert!(telemetry.encode().contains("barograph_store_segments{component=\"store\"} 1"));
+    store.close().await.unwrap();
+    let text = telemetry.encode();
+    assert!(!text.contains("barograph_store_segments{"), "{text}");
+    assert!(text.contains("barograph_store_flushes_total{component=\"store\"} 1"), "{text}");
+}
+
+#[tokio::test]
 async fn retention_drops_whole_windows_and_their_files_after_the_grace() {
     let folder = tempfile::tempdir().unwrap();
     let options = StoreOptions {
