@@ -65,7 +65,6 @@ struct Reading {
     batches: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
     /// Holds the one task; dropping the set aborts it.
     task: JoinSet<()>,
-    started: Instant,
     /// Time that may still be waited for the engine.
     left: Duration,
     options: Arc<EngineOptions>,
@@ -96,7 +95,7 @@ pub(super) fn start(
         }
     });
     let left = options.timeout.saturating_sub(started.elapsed());
-    let reading = Reading { batches, task, started, left, options, snapshot };
+    let reading = Reading { batches, task, left, options, snapshot };
     let batches = stream::unfold(Some(reading), |reading| async move { next(reading?).await }).boxed();
     Answer { schema, batches }
 }
@@ -109,8 +108,7 @@ async fn next(mut reading: Reading) -> Option<(Result<RecordBatch>, Option<Readi
             Some((Ok(batch), Some(reading)))
         }
         Ok(Some(Err(error))) => {
-            let Reading { options, snapshot, started, .. } = &reading;
-            let error = explain::of_query("run the query", error, options, snapshot, started.elapsed());
+            let error = explain::of_query("run the query", error, &reading.options, &reading.snapshot);
             Some((Err(error), None))
         }
         Ok(None) => match reading.task.join_next().await {

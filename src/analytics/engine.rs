@@ -41,10 +41,13 @@ impl Default for EngineOptions {
     }
 }
 
-/// The longest timeout that a query may have: the store keeps files that it has replaced no longer than that, so that a
-/// query which runs on would find them gone.
+/// Time that a query may lose between reading the manifest and its own beginning.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The longest timeout that a query may have: the store keeps files that it has replaced a little longer than that, and a
+/// query which ran on would find them gone.
 pub fn longest_timeout() -> Duration {
-    StoreOptions::default().grace
+    StoreOptions::default().grace.saturating_sub(MARGIN)
 }
 
 /// Number of the biggest memory users that an out-of-memory error names.
@@ -66,8 +69,9 @@ impl Engine {
         if options.timeout > longest_timeout() {
             let reason = format!(
                 "{} is too long: the store deletes replaced files after {}, also under a query that still reads them; \
-                 use a --timeout of at most that",
+                 use a --timeout of at most {}",
                 Span(options.timeout),
+                Span(StoreOptions::default().grace),
                 Span(longest_timeout())
             );
             return Err(Error::invalid("use the timeout", reason));
@@ -120,9 +124,7 @@ impl Engine {
         let batches = tokio::time::timeout(timeout, planning)
             .await
             .map_err(|_| explain::timed_out(&self.options))?
-            .map_err(|error| {
-                explain::of_query("plan the query", error, &self.options, snapshot, started.elapsed())
-            })?;
+            .map_err(|error| explain::of_query("plan the query", error, &self.options, snapshot))?;
         Ok(answer::start(batches, started, Arc::clone(&self.options), snapshot.clone()))
     }
 

@@ -7,9 +7,9 @@ use chrono::SecondsFormat;
 use datafusion::error::DataFusionError;
 use parquet::errors::ParquetError;
 
-use super::{EngineOptions, longest_timeout};
+use super::EngineOptions;
 use crate::model::{Size, Span};
-use crate::store::Snapshot;
+use crate::store::{Snapshot, StoreOptions};
 use crate::{Error, ErrorKind, sql};
 
 /// The error of a query that ran out of time.
@@ -21,15 +21,14 @@ pub(super) fn timed_out(options: &EngineOptions) -> Error {
     Error::new(ErrorKind::Quota, "finish the query", reason)
 }
 
-/// Explains an error of a query over the snapshot, which came up during `operation`, `ran` after the query began.
+/// Explains an error of a query over the snapshot, which came up during `operation`.
 pub(super) fn of_query(
     operation: &str,
     error: DataFusionError,
     options: &EngineOptions,
     snapshot: &Snapshot,
-    ran: Duration,
 ) -> Error {
-    match absent(&error).map(|path| vanished(path, snapshot, ran)) {
+    match absent(&error).map(|path| vanished(path, snapshot, snapshot.read_at.elapsed())) {
         Some(explained) => explained.with_source(error),
         None => convert(operation, error, options),
     }
@@ -126,14 +125,15 @@ fn absent<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a str> {
     }
 }
 
-/// The error of a file of the snapshot that is not there, `ran` after the query began. The store keeps a file for a while
-/// after it has replaced it, so one that is missing earlier was not taken away by the store.
-fn vanished(path: &str, snapshot: &Snapshot, ran: Duration) -> Error {
-    if ran > longest_timeout() {
+/// The error of a file that is not there, of a snapshot of this `age`. The store keeps a file for a while after it has
+/// replaced it, so one that is missing earlier was not taken away by the store.
+pub(super) fn vanished(path: &str, snapshot: &Snapshot, age: Duration) -> Error {
+    let grace = StoreOptions::default().grace;
+    if age >= grace {
         let reason = format!(
             "the store has replaced the file and keeps such files for {}, and the answer was read more slowly than \
              that; run the query again, into a file if its reader is slow",
-            Span(longest_timeout())
+            Span(grace)
         );
         return Error::unavailable("read segment", reason).with_resource(path);
     }

@@ -31,7 +31,7 @@ pub struct Args {
     /// Write the answer to this file instead of standard output; it appears when the query has succeeded
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Longest time that the query may take, at most 15m
+    /// Longest time that the query may take, at most 14m
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     timeout: Span,
     /// Most memory that the query may hold

@@ -110,6 +110,7 @@ impl Carrier {
         self.flush(kept, i64::MAX).await;
         for (step, running) in next.steps.iter_mut().zip(self.route.steps.drain(..kept)) {
             step.transform = running.transform;
+            running.numbers.lock().clone_into(&mut step.numbers.lock());
         }
         next.announce();
         self.route = next;

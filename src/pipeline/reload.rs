@@ -1,7 +1,8 @@
 //! Changes a pipeline over to another plan while it runs.
 //!
-//! What can fail comes before the first step that cannot be taken back. A stop is never kept waiting: every wait here
-//! ends with `cut`, and what has not ended by then is still the runner's, so that the stop ends it.
+//! What can fail comes before the first step that cannot be taken back. A stop is not kept waiting for rows: every wait
+//! for them ends with `cut`, closing a sink has a bound of its own, and what has not ended by then is still the
+//! runner's, so that the stop ends it.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use super::checkpoint::CheckpointFile;
 use super::plan::{Plan, SinkPlan};
 use super::runner::{Keeper, Runner, build, open_all, show, steps};
 use super::running::{RunningSink, RunningSource, close, cut_short};
-use crate::Result;
+use crate::{Error, Result};
 
 impl Runner {
     /// Notes that a new pipeline file was refused before it came to a plan.
@@ -46,6 +47,8 @@ impl Runner {
         let left = async { while self.leaving.join_next().await.is_some() {} };
         cut.run_until_cancelled(left).await.ok_or_else(cut_short)?;
 
+        // The middle task takes every plan in its turn, for each says what stays of the one before it.
+        let turn = self.replace.clone().try_reserve_owned().map_err(|_| held_up())?;
         let deadline = Instant::now() + plan.drain;
         let (kept, changed): (Vec<_>, Vec<_>) = plan.sources.into_iter().partition(|source| {
             source.unchanged && self.sources.iter().any(|running| running.state.name == source.name)
@@ -99,13 +102,9 @@ impl Runner {
         let outlets = stay.iter().map(|sink| sink.outlet.clone()).collect();
         let route = Route { steps, outlets, arrival: plan.arrival };
         let (done, replaced) = oneshot::channel();
-        let switch = async {
-            if self.replace.send((route, done)).await.is_ok() {
-                // Only a pipeline that failed drops the answer.
-                let _ = replaced.await;
-            }
-        };
-        if cut.run_until_cancelled(timeout_at(deadline, switch)).await.ok_or_else(cut_short)?.is_err() {
+        turn.send((route, done));
+        // Only a pipeline that failed drops the answer.
+        if cut.run_until_cancelled(timeout_at(deadline, replaced)).await.ok_or_else(cut_short)?.is_err() {
             tracing::warn!(
                 "a sink holds the pipeline up; the new transforms take over as soon as it takes rows"
             );
@@ -165,4 +164,11 @@ fn continued(running: &[RunningSink], plans: &[SinkPlan]) -> Vec<Option<usize>> 
     let by_name =
         |(plan, found): (&SinkPlan, Option<usize>)| found.or_else(|| claim(&|sink| sink.name() == plan.name));
     plans.iter().zip(by_folder).map(by_name).collect()
+}
+
+fn held_up() -> Error {
+    Error::unavailable(
+        "reload",
+        "earlier reloads still wait for a sink that holds the pipeline up; try again later",
+    )
 }

@@ -25,6 +25,8 @@ use crate::provider::Collector;
 
 /// Parcels between the sources and the first transform; a full channel makes the sources wait.
 const CHANNEL: usize = 32;
+/// Reloads that may wait at once for a sink that holds the pipeline up; one more is refused.
+const RELOADS: usize = 16;
 /// The middle task may take this long to end once nothing waits for room any more.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -86,7 +88,7 @@ impl Runner {
             sinks.into_iter().map(|(plan, sink)| RunningSink::start(plan, sink, &context)).collect();
 
         let (channel, parcels) = mpsc::channel(CHANNEL);
-        let (replace, replacements) = mpsc::channel(1);
+        let (replace, replacements) = mpsc::channel(RELOADS);
         let give_up = CancellationToken::new();
         let steps = steps(plan.transforms);
         let monitor = Monitor::new(Arc::clone(&clock), Arc::clone(&marks));

@@ -216,7 +216,12 @@ pub(super) type OpenedSink = Option<Box<dyn Sink>>;
 /// # Errors
 /// Trying again will not help.
 pub(super) async fn open(plan: &SinkPlan) -> Result<OpenedSink> {
-    match (plan.open)().await {
+    // A task of its own: whoever stops waiting must not leave a folder half opened.
+    let opened = tokio::spawn((plan.open)()).await;
+    let opened = opened.unwrap_or_else(|error| {
+        Err(Error::unavailable("open sink", "it was stopped or panicked").with_source(error))
+    });
+    match opened {
         Ok(sink) => Ok(Some(sink)),
         Err(error) if error.retry() == Retry::Never => Err(error),
         Err(error) => {

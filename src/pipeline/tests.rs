@@ -585,6 +585,36 @@ async fn a_reload_can_remove_the_sink_that_holds_everything_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reloads_while_a_sink_holds_everything_up_all_take_effect_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, stuck) = (TestSource::new(&[Act::Rows(30)]), Taken::new(Mood::Down));
+    let mut runner =
+        start(plan(folder.path(), vec![source("host", 10, &from)], vec![sink("stuck", &stuck)])).await;
+    let monitor = runner.monitor();
+    pass(300).await;
+    let added: Vec<_> = (0..3).map(|_| Taken::new(Mood::Good)).collect();
+    let mut names = Vec::new();
+    for (index, taken) in added.iter().enumerate() {
+        names.push(format!("added-{index}"));
+        let mut next = plan(
+            folder.path(),
+            vec![source("host", 10, &from)],
+            names.iter().map(|name| sink(name, taken)).chain([sink("stuck", &stuck)]).collect(),
+        );
+        next.drain = Duration::from_secs(20);
+        next.sources[0].unchanged = true;
+        next.sinks.iter_mut().for_each(|sink| sink.unchanged = sink.name != names[index]);
+        runner.reload(next, &CancellationToken::new()).await.unwrap();
+    }
+    assert!(added.iter().all(|taken| taken.rows() == 0), "the sink still holds everything up");
+    *stuck.mood.lock() = Mood::Good;
+    pass(60).await;
+    assert!(added.iter().all(|taken| taken.rows() > 0), "every sink that was added gets rows");
+    assert_eq!(runner.stop().await.rows_left(), 0);
+    assert_balanced(&monitor.view());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_cuts_a_reload_short_whatever_it_waits_for() {
     let unchanged = |sink: SinkPlan| SinkPlan { unchanged: true, ..sink };
     let never = SinkPlan {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 
@@ -12,8 +13,14 @@ use super::segment::segment_schema;
 use super::{Snapshot, TableSnapshot};
 use crate::Result;
 
-/// The snapshot of `manifest` and of `memories`, which come in rising precedence. Sorts what is not sorted yet.
-pub(super) fn assemble(root: &Root, manifest: Arc<Manifest>, memories: &[Frozen]) -> Result<Snapshot> {
+/// The snapshot of `manifest`, which was read at `read_at`, and of `memories`, which come in rising precedence. Sorts what
+/// is not sorted yet.
+pub(super) fn assemble(
+    root: &Root,
+    manifest: Arc<Manifest>,
+    read_at: Instant,
+    memories: &[Frozen],
+) -> Result<Snapshot> {
     let mut buffers: BTreeMap<&str, Vec<Vec<RecordBatch>>> = BTreeMap::new();
     for (table, windows) in memories.iter().flatten() {
         for chunk in windows.values().flatten() {
@@ -35,5 +42,5 @@ pub(super) fn assemble(root: &Root, manifest: Arc<Manifest>, memories: &[Frozen]
         tables.insert(table.to_owned(), TableSnapshot { schema, segments, buffer });
     }
     let objects = Arc::clone(root.objects());
-    Ok(Snapshot { version: manifest.version, tables, objects, _pin: Some(manifest) })
+    Ok(Snapshot { version: manifest.version, tables, read_at, objects, _pin: Some(manifest) })
 }

@@ -57,29 +57,22 @@ impl Postponed {
 /// Does all jobs there are now.
 ///
 /// # Errors
-/// Only what stops all jobs: a full disk, or the end of the store.
+/// Only what stops all jobs: a full disk, a commit that fails, or the end of the store.
 pub(super) async fn compact(core: &Arc<Core>, quiet: Quiet) -> Result<CompactionReport> {
     let mut postponed = core.maintaining.lock().await;
     if matches!(quiet, Quiet::Always) {
         postponed.0.clear();
     }
+    core.settle().await?;
     let mut report = CompactionReport::default();
     let choose = |postponed: &Postponed| {
         let resting = |table: &str, window| postponed.holds(table, window);
         next_job(&core.manifest(), core.windows, now_nanos(), quiet, resting)
     };
     while let Some(job) = choose(&postponed) {
-        let (group, inputs) = ((job.table.clone(), job.window), job.inputs.len() as u64);
-        match run(core, job).await {
-            Ok(outputs) => {
-                let rows = outputs.iter().map(|segment| segment.rows).sum();
-                report.jobs += 1;
-                report.inputs += inputs;
-                report.outputs += outputs.len() as u64;
-                report.rows += rows;
-                core.metrics.compactions.inc();
-                core.metrics.compacted_rows.inc_by(rows);
-            }
+        let group = (job.table.clone(), job.window);
+        let outputs = match merged(core, &job).await {
+            Ok(outputs) => outputs,
             Err(error) if core.stop.is_cancelled() || error.kind() == ErrorKind::Capacity => {
                 return Err(error);
             }
@@ -92,28 +85,35 @@ pub(super) async fn compact(core: &Arc<Core>, quiet: Quiet) -> Result<Compaction
                 report.failed += 1;
                 core.metrics.failed_compactions.inc();
                 postponed.0.insert(group, Instant::now() + POSTPONEMENT);
+                continue;
             }
-        }
+        };
+        let rows = outputs.iter().map(|segment| segment.rows).sum();
+        report.jobs += 1;
+        report.inputs += job.inputs.len() as u64;
+        report.outputs += outputs.len() as u64;
+        report.rows += rows;
+        core.commit(replacing(job, outputs), |_| {}).await?;
+        core.metrics.compactions.inc();
+        core.metrics.compacted_rows.inc_by(rows);
     }
     postponed.0.retain(|_, until| *until > Instant::now());
     Ok(report)
 }
 
-/// Does one job and commits it.
-async fn run(core: &Arc<Core>, job: Job) -> Result<Vec<SegmentMeta>> {
-    let task = Arc::clone(core);
-    let (job, outputs) = apart(async move {
-        let outputs = write(&task, &job).await?;
-        Ok((job, outputs))
-    })
-    .await?;
-    let edit = Edit {
-        added: outputs.iter().map(|segment| (job.table.clone(), segment.clone())).collect(),
-        removed: job.inputs.iter().map(|segment| (job.table.clone(), segment.id.clone())).collect(),
+/// The job's rows in new segments, which nothing names yet.
+async fn merged(core: &Arc<Core>, job: &Job) -> Result<Vec<SegmentMeta>> {
+    let (core, job) = (Arc::clone(core), job.clone());
+    apart(async move { write(&core, &job).await }).await
+}
+
+/// The change that puts `outputs` in the place of a job's inputs.
+fn replacing(job: Job, outputs: Vec<SegmentMeta>) -> Edit {
+    Edit {
+        added: outputs.into_iter().map(|segment| (job.table.clone(), segment)).collect(),
+        removed: job.inputs.into_iter().map(|segment| (job.table.clone(), segment.id)).collect(),
         ..Edit::default()
-    };
-    core.commit(edit, |_| {}).await?;
-    Ok(outputs)
+    }
 }
 
 async fn write(core: &Core, job: &Job) -> Result<Vec<SegmentMeta>> {

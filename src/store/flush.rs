@@ -100,6 +100,7 @@ async fn write(core: &Arc<Core>, flushing: Arc<Flushing>) -> Result<()> {
 }
 
 async fn try_write(core: &Arc<Core>, flushing: &Arc<Flushing>) -> Result<()> {
+    core.settle().await?;
     let parts = plan(flushing, core.windows, now_nanos());
     let mut written: Vec<(String, SegmentMeta)> = Vec::new();
     let segments = futures::stream::iter(parts).map(|part| {

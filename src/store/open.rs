@@ -1,6 +1,7 @@
 //! Opening a store for writing: lock, manifest, sweeping, log.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -99,7 +100,7 @@ impl Core {
             let memories: Vec<_> = flushing.into_iter().chain([state.memory.seal()]).collect();
             (Arc::clone(&state.manifest), memories)
         };
-        assemble(&self.root, manifest, &memories)
+        assemble(&self.root, manifest, Instant::now(), &memories)
     }
 }
 
@@ -212,6 +213,6 @@ fn take_in(core: &Core, batch: &MetricBatch, position: Position) -> Result<()> {
     state.position = position;
     state.types.admit(batch)?;
     state.memory.push(WindowedBatch::split(batch, core.windows.segment)?);
-    state.oldest.get_or_insert_with(std::time::Instant::now);
+    state.oldest.get_or_insert_with(Instant::now);
     Ok(())
 }

@@ -101,6 +101,7 @@ impl Reader {
         mut seen: Seen,
         known: &mut Option<Arc<Manifest>>,
     ) -> Result<Option<(Seen, Snapshot)>> {
+        let read_at = Instant::now();
         let Some(manifest) = manifest::load(&self.root, known.as_ref()).await? else {
             return Ok(None);
         };
@@ -125,7 +126,7 @@ impl Reader {
                 replay(&root, &manifest, part)?;
             }
             let memories: Vec<_> = seen.parts.iter_mut().map(|part| part.memory.seal()).collect();
-            let snapshot = assemble(&root, Arc::clone(&manifest), &memories)?;
+            let snapshot = assemble(&root, Arc::clone(&manifest), read_at, &memories)?;
             seen.manifest = Some(manifest);
             Ok(Some((seen, snapshot)))
         })

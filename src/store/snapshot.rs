@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -76,6 +77,8 @@ pub struct Snapshot {
     pub version: u64,
     /// The tables by name.
     pub tables: BTreeMap<String, TableSnapshot>,
+    /// When the manifest was read: from then on the files that it names stay for the grace at least.
+    pub read_at: Instant,
     /// The store's root; [`SegmentMeta::path`] is relative to it.
     pub objects: Arc<dyn ObjectStore>,
     pub(crate) _pin: Option<Arc<dyn std::any::Any + Send + Sync>>,

@@ -107,13 +107,30 @@ impl Core {
     pub(super) async fn commit(&self, edit: Edit, then: impl FnOnce(&mut State)) -> Result<()> {
         let added: Vec<_> = edit.added.iter().map(|(_, segment)| segment.clone()).collect();
         let Err(failed) = self.try_commit(edit, then).await else { return Ok(()) };
-        if failed.doubtful {
-            // The next opening may go by it, so what it names must be there.
-            self.state.lock().doubtful = true;
-        } else {
+        // The next opening may go by a doubtful commit, so what it names must be there.
+        if !failed.doubtful {
             discard(&self.root, added.iter()).await;
         }
         Err(failed.error)
+    }
+
+    /// Takes back a commit in doubt. Whoever is about to write segments asks for it first: while it fails their commit
+    /// would too.
+    pub(super) async fn settle(&self) -> Result<()> {
+        let _turn = self.committing.lock().await;
+        self.settle_in_turn().await
+    }
+
+    async fn settle_in_turn(&self) -> Result<()> {
+        let (version, doubtful) = {
+            let state = self.state.lock();
+            (state.manifest.version, state.doubtful)
+        };
+        if doubtful {
+            manifest::discard_after(&self.root, version).await?;
+            self.state.lock().doubtful = false;
+        }
+        Ok(())
     }
 
     async fn try_commit(
@@ -123,15 +140,15 @@ impl Core {
     ) -> std::result::Result<(), NotCreated> {
         let turn = self.committing.lock().await;
         self.log()?;
-        let (current, doubtful) = {
-            let state = self.state.lock();
-            (Arc::clone(&state.manifest), state.doubtful)
+        self.settle_in_turn().await?;
+        let current = self.manifest();
+        let next = match manifest::commit(&self.root, &current, edit, now_millis()).await {
+            Ok(next) => Arc::new(next),
+            Err(failed) => {
+                self.state.lock().doubtful |= failed.doubtful;
+                return Err(failed);
+            }
         };
-        if doubtful {
-            manifest::discard_after(&self.root, current.version).await?;
-            self.state.lock().doubtful = false;
-        }
-        let next = Arc::new(manifest::commit(&self.root, &current, edit, now_millis()).await?);
         let version = next.version;
         let before = {
             let mut state = self.state.lock();

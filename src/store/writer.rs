@@ -6,7 +6,7 @@ use super::memory::WindowedBatch;
 use super::state::Core;
 use super::types::Types;
 use crate::model::MetricBatch;
-use crate::{Error, Result, Retry};
+use crate::{Error, ErrorKind, Result, Retry};
 
 /// Requests that may wait for the writer; more make their senders wait.
 pub(super) const QUEUE: usize = 64;
@@ -122,7 +122,17 @@ async fn append(core: &Core, admitted: Admitted, types: Types) -> Result<()> {
         return Ok(());
     }
     room(core).await?;
-    let position = core.log()?.append(&admitted.logged).await?;
+    let position = match core.log()?.append(&admitted.logged).await {
+        Ok(position) => position,
+        Err(error) => {
+            // What the disk refused half-way may still be found in the log by the next opening, and would then be the
+            // first of its type; what was refused before it was written cannot.
+            if !matches!(error.kind(), ErrorKind::Capacity | ErrorKind::Invalid) {
+                core.state.lock().types = types;
+            }
+            return Err(error);
+        }
+    };
     let full = {
         let mut state = core.state.lock();
         for rows in admitted.buffered {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray,
@@ -50,6 +51,7 @@ impl Rig {
         let table = TableSnapshot { schema: schema(), segments: Vec::new(), buffer: Vec::new() };
         let snapshot = Snapshot {
             version: 1,
+            read_at: Instant::now(),
             tables: BTreeMap::from([("load".to_owned(), table)]),
             objects: Arc::new(InMemory::new()),
             _pin: None,
