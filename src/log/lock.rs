@@ -21,7 +21,15 @@ impl FolderLock {
     /// # Errors
     /// [`ErrorKind::Conflict`] with the holder's process id if another writer has it.
     pub fn take(folder: &Path) -> Result<Self> {
-        let path = folder.join(NAME);
+        Self::take_named(folder, NAME)
+    }
+
+    /// Takes the lock that is kept in the file `name`, where a folder holds more than one thing to be locked.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_named(folder: &Path, name: &str) -> Result<Self> {
+        let path = folder.join(name);
         let unable = |source| failed("open the lock file", &path, source);
         let mut file = OpenOptions::new()
             .read(true)

@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::acknowledgement::{Checkpoints, Marks};
 use super::log_limit::LogLimit;
-use crate::{Error, Result};
+use crate::log::FolderLock;
+use crate::{Error, ErrorKind, Result};
 
 const FILE: &str = "checkpoints.json";
+const LOCK: &str = "checkpoints.lock";
 const VERSION: u32 = 1;
 /// The file is written at most this often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -38,6 +40,25 @@ impl CheckpointFile {
     /// The file in `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
+    }
+
+    /// The right to keep checkpoints in the folder, which is made if it is missing: two pipelines would overwrite each
+    /// other's. `None` where no lock can be had at all, as on a read-only disk, for then nobody keeps any.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if another run keeps its checkpoints there.
+    pub fn lock(&self) -> Result<Option<FolderLock>> {
+        let taken = std::fs::create_dir_all(&self.folder)
+            .map_err(|error| Error::io("make", &self.folder, error))
+            .and_then(|()| FolderLock::take_named(&self.folder, LOCK));
+        match taken {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.kind() == ErrorKind::Conflict => Err(error),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "checkpoints cannot be kept; a restart collects again");
+                Ok(None)
+            }
+        }
     }
 
     /// The marks of the last run; none if there was no run. A file that cannot be understood is set aside under
@@ -136,6 +157,20 @@ pub(super) async fn keep(marks: Arc<Marks>, file: CheckpointFile, stop: Cancella
 mod tests {
     use super::*;
     use crate::provider::Shard;
+
+    #[test]
+    fn two_runs_cannot_keep_checkpoints_in_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = CheckpointFile::new(folder.path().join("data"));
+        let lock = file.lock().unwrap();
+        assert!(lock.is_some());
+        assert_eq!(file.lock().unwrap_err().kind(), ErrorKind::Conflict);
+        drop(lock);
+        assert!(file.lock().unwrap().is_some());
+        // Where there can be no folder there are no checkpoints to fight for.
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert!(CheckpointFile::new(folder.path().join("file/data")).lock().unwrap().is_none());
+    }
 
     #[test]
     fn what_was_saved_is_loaded_and_nothing_else_is_left() {

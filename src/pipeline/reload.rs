@@ -49,6 +49,8 @@ impl Runner {
 
         // The middle task takes every plan in its turn, for each says what stays of the one before it.
         let turn = self.replace.clone().try_reserve_owned().map_err(|_| held_up())?;
+        let moved = self.keeper.file.folder() != plan.data;
+        let lock = if moved { CheckpointFile::new(&plan.data).lock()? } else { None };
         let deadline = Instant::now() + plan.drain;
         let (kept, changed): (Vec<_>, Vec<_>) = plan.sources.into_iter().partition(|source| {
             source.unchanged && self.sources.iter().any(|running| running.state.name == source.name)
@@ -112,8 +114,8 @@ impl Runner {
         for sink in self.sinks.split_off(order.len()) {
             self.leaving.spawn(sink.removed(deadline));
         }
-        if self.keeper.file.folder() != plan.data {
-            let next = Keeper::start(CheckpointFile::new(&plan.data), &self.marks);
+        if moved {
+            let next = Keeper::start(CheckpointFile::new(&plan.data), lock, &self.marks);
             std::mem::replace(&mut self.keeper, next).end().await;
             self.context.dead.move_to(&plan.data);
         }

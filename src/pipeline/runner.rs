@@ -20,6 +20,7 @@ use super::monitor::{Monitor, SourceState, TransformNumbers};
 use super::plan::{Plan, SinkPlan, SourcePlan, TransformPlan};
 use super::running::{OpenedSink, RunningSink, RunningSource, SinkContext, close, open};
 use crate::Result;
+use crate::log::FolderLock;
 use crate::model::Parcel;
 use crate::provider::Collector;
 
@@ -53,6 +54,8 @@ pub(super) struct Keeper {
     pub(super) file: CheckpointFile,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    /// Given back once the last save is done.
+    _lock: Option<FolderLock>,
 }
 
 /// How a pipeline ended.
@@ -79,6 +82,7 @@ impl Runner {
     /// As [`Self::start`].
     pub async fn start_with(plan: Plan, clock: Arc<dyn Clock>) -> Result<Self> {
         let file = CheckpointFile::new(&plan.data);
+        let lock = file.lock()?;
         let marks = Marks::resume(&file.load()?);
         let sources = build(plan.sources)?;
         let context =
@@ -110,7 +114,7 @@ impl Runner {
             let _over = failed.drop_guard();
             carrier.run().await;
         });
-        let keeper = Keeper::start(file, &marks);
+        let keeper = Keeper::start(file, lock, &marks);
         let mut runner = Self {
             clock,
             drain: plan.drain,
@@ -219,10 +223,10 @@ impl Ending {
 
 impl Keeper {
     /// Starts to save whenever marks move.
-    pub(super) fn start(file: CheckpointFile, marks: &Arc<Marks>) -> Self {
+    pub(super) fn start(file: CheckpointFile, lock: Option<FolderLock>, marks: &Arc<Marks>) -> Self {
         let stop = CancellationToken::new();
         let task = tokio::spawn(keep(Arc::clone(marks), file.clone(), stop.clone()));
-        Self { file, stop, task }
+        Self { file, stop, task, _lock: lock }
     }
 
     /// Saves once more and ends.

@@ -188,7 +188,7 @@ pub(super) async fn load(root: &Root, base: Option<&Arc<Manifest>>) -> Result<Op
             Ok(entry) => entry,
             // A power cut during the very last commit: it was never relied upon, so the version before counts.
             Err(error) if error.kind() == ErrorKind::Invalid && version == newest => {
-                tracing::warn!(version, error = %error.chain(), "the last commit was cut off and does not count");
+                tracing::debug!(version, error = %error.chain(), "the last commit was cut off and does not count");
                 return match state {
                     Some(state) => Ok(Some(Arc::new(state))),
                     None if newest == 1 => Ok(None),
@@ -251,6 +251,7 @@ pub(super) async fn clean(root: &Root, current: u64) -> Result<()> {
 /// Deletes files of versions after `current` for good: commits that were cut off.
 pub(super) async fn discard_after(root: &Root, current: u64) -> Result<()> {
     for version in versions(root).await?.into_iter().filter(|version| *version > current) {
+        tracing::warn!(version, "a commit that was cut off does not count");
         root.remove_durably(&name(version)).await?;
     }
     Ok(())

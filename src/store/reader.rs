@@ -84,7 +84,10 @@ impl Reader {
             if attempts >= ATTEMPTS || begun.elapsed() > PATIENCE {
                 let reason = match moved {
                     true => "its writer flushed each time before the log was read; try again",
-                    false => "a file that it needs is missing; restore it from a backup",
+                    false => {
+                        "its manifest and its log do not meet, so the newest manifest file is missing or damaged; \
+                         restore the folder manifest from a backup"
+                    }
                 };
                 return Err(Error::unavailable("read store", reason)
                     .with_provider("store")
