@@ -106,7 +106,10 @@ impl Tables {
 
     fn change(&mut self, table: Option<&str>, change: impl Fn(&mut Vec<FieldRef>)) {
         let meant = self.0.iter_mut().filter(|(name, _)| table.is_none_or(|table| table == name.as_str()));
-        meant.filter_map(|(_, columns)| columns.as_mut()).for_each(change);
+        // A table without rows gets none by what is done to its columns.
+        meant
+            .filter_map(|(_, columns)| columns.as_mut().filter(|columns| !columns.is_empty()))
+            .for_each(change);
     }
 }
 

@@ -1,0 +1,102 @@
+//! What the check says of columns is what a run does to rows.
+
+use super::{GOOD, faults};
+use crate::config::TransformConfig;
+use crate::model::{Ack, BatchBuilder, Catalog, ColumnKind, FieldType, Identity, MetricBatch, Parcel, Value};
+use crate::transform::{Downsample, Drop, Filter, Keep, Rename, Sql, Tag, Transform};
+use crate::yaml;
+
+fn value(kind: ColumnKind) -> Value<'static> {
+    match kind {
+        ColumnKind::Tag | ColumnKind::Field(FieldType::String) => Value::Text("1"),
+        ColumnKind::Field(FieldType::Float) => Value::Float(1.0),
+        ColumnKind::Field(FieldType::Integer) => Value::Integer(1),
+        ColumnKind::Field(FieldType::Boolean) => Value::Boolean(true),
+    }
+}
+
+/// Of every table a batch with all columns, and one with the common tags and one field.
+fn batches() -> Vec<MetricBatch> {
+    let mut batches = Vec::new();
+    for table in Catalog::builtin().unwrap().tables() {
+        let tags = table.columns().iter().filter(|column| column.kind == ColumnKind::Tag).count();
+        for columns in [table.columns(), &table.columns()[tags..=tags]] {
+            let mut rows = BatchBuilder::for_table(table, &Identity::host("web-1"));
+            {
+                let mut row = rows.row(1_000_000_000);
+                for column in columns {
+                    // The common tags are set already.
+                    let _ = row.set(&column.name, value(column.kind));
+                }
+            }
+            batches.push(rows.finish().unwrap());
+        }
+    }
+    batches
+}
+
+fn build(config: &TransformConfig) -> Box<dyn Transform> {
+    match config {
+        TransformConfig::Tag(config) => Box::new(Tag::new(config).unwrap()),
+        TransformConfig::Rename(config) => Box::new(Rename::new(config).unwrap()),
+        TransformConfig::Drop(config) => Box::new(Drop::new(config).unwrap()),
+        TransformConfig::Keep(config) => Box::new(Keep::new(config).unwrap()),
+        TransformConfig::Filter(config) => Box::new(Filter::new(config).unwrap()),
+        TransformConfig::Sql(config) => Box::new(Sql::new(config).unwrap()),
+        TransformConfig::Downsample(config) => Box::new(Downsample::new(config).unwrap()),
+    }
+}
+
+/// Why batches are refused on their way through these transforms.
+fn refusals(lines: &[&str]) -> Vec<String> {
+    let mut chain: Vec<_> = lines
+        .iter()
+        .map(|line| build(&yaml::from_str::<TransformConfig>(&format!("{{ {line} }}")).unwrap()))
+        .collect();
+    let run = async {
+        let mut refusals = Vec::new();
+        for batch in batches() {
+            let mut parcels = vec![Parcel::new(batch, Ack::new(|_| {}))];
+            for transform in &mut chain {
+                let mut next = Vec::new();
+                for parcel in parcels {
+                    match transform.apply(parcel).await {
+                        Ok(given) => next.extend(given),
+                        Err(refused) => refusals.push(refused.error.chain()),
+                    }
+                }
+                parcels = next;
+            }
+        }
+        refusals
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run)
+}
+
+/// The faults that the check finds in these transforms.
+fn checked(lines: &[&str]) -> Vec<String> {
+    let items: String = lines.iter().map(|line| format!("  - {{ {line} }}\n")).collect();
+    faults(&format!("{GOOD}transforms:\n{items}"))
+}
+
+#[test]
+fn what_the_check_accepts_refuses_no_batch() {
+    let accepted: &[&[&str]] = &[
+        &["type: keep, columns: [utilization]", "type: filter, where: \"utilization > 0.5\""],
+        // A table without rows stays one.
+        &[
+            "type: keep, columns: [utilization]",
+            "type: tag, set: { site: lab }",
+            "type: filter, where: \"utilization > 0.5\"",
+        ],
+        &[
+            "type: keep, columns: [utilization]",
+            "type: rename, columns: { tag_team: team }",
+            "type: filter, where: \"utilization > 0.5\"",
+        ],
+    ];
+    for lines in accepted {
+        assert_eq!(checked(lines), [""; 0], "{lines:?}");
+        assert_eq!(refusals(lines), [""; 0], "{lines:?}");
+    }
+}
