@@ -271,6 +271,7 @@ mod tests {
             ("time > core", "time is a time, and core cannot be read as one"),
             ("time > 5", "time is a time and 5 is a number, and they cannot be compared; "),
             ("CASE WHEN core > 4 THEN true ELSE false END", "core is a text and 4 is a number, and "),
+            ("CASE WHEN steal > 1 THEN NULL ELSE 2 END = core", "CASE WHEN "),
         ] {
             let error = check(condition).unwrap_err();
             assert!(error.contains(&format!("`{condition}`: {reason}")), "{error}");
@@ -292,6 +293,10 @@ mod tests {
             "core = provider",
             "site > 'a' AND core LIKE '1%'",
             "(utilization > 1) = true",
+            // The engine finds one type for branches that differ.
+            "CASE WHEN utilization > 1 THEN 1 ELSE 'down' END = 'down'",
+            "CASE WHEN utilization > 1 THEN CASE WHEN steal > 1 THEN 1 ELSE 'a' END ELSE 2 END <> 'down'",
+            "CASE WHEN utilization > 1 THEN NULL ELSE core END = 'down'",
         ] {
             check(condition).unwrap();
         }

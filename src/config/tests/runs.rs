@@ -94,6 +94,8 @@ fn what_the_check_accepts_refuses_no_batch() {
             "type: rename, columns: { tag_team: team }",
             "type: filter, where: \"utilization > 0.5\"",
         ],
+        // Branches of two kinds become text.
+        &["type: filter, table: status, where: \"CASE WHEN up THEN 1 ELSE 'down' END = 'down'\""],
     ];
     for lines in accepted {
         assert_eq!(checked(lines), [""; 0], "{lines:?}");
