@@ -94,6 +94,15 @@ fn what_the_check_accepts_refuses_no_batch() {
             "type: rename, columns: { tag_team: team }",
             "type: filter, where: \"utilization > 0.5\"",
         ],
+        // Resources in a cloud may have tags that others lack.
+        &["type: filter, where: \"tag_team = 'a' OR tag_team IS NULL AND tag_owner IS NULL\""],
+        &["type: filter, table: cpu, where: \"cpu.tag_team = 'a'\""],
+        &[
+            "type: sql, table: cpu, query: \"SELECT * FROM cpu c WHERE c.tag_team IS NULL OR tag_owner = 'a'\"",
+        ],
+        &[
+            "type: sql, table: cpu, query: \"WITH named AS (SELECT *, 'a' AS tag_team FROM cpu) SELECT * FROM named WHERE tag_team = 'a'\"",
+        ],
         // Branches of two kinds become text.
         &["type: filter, table: status, where: \"CASE WHEN up THEN 1 ELSE 'down' END = 'down'\""],
     ];
