@@ -6,10 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 
 use super::pipeline::TransformConfig;
-use crate::model::{Catalog, Column, Role, TIME, column_role, tag_type, time_type};
-
-/// Columns that begin so are tags of resources in a cloud; no table declares them.
-pub(super) const CLOUD_TAG: &str = "tag_";
+use crate::model::{
+    CLOUD_TAG, Catalog, Column, ColumnKind, FieldType, Role, TIME, column_role, tag_type, time_type,
+};
 
 /// The tables that rows can be of, with all columns that their rows may have: `None` where that cannot be known, no column
 /// where no row is left.
@@ -126,6 +125,16 @@ impl Columns<'_> {
     /// Whether there is such a column.
     pub(super) fn has(self, name: &str) -> bool {
         self.0.iter().any(|column| column.name() == name)
+    }
+
+    /// Whether a column is a tag or a field of which type, if there is such a column.
+    pub(super) fn kind(self, name: &str) -> Option<ColumnKind> {
+        let column = self.0.iter().find(|column| column.name() == name)?;
+        match column_role(column)? {
+            Role::Time => None,
+            Role::Tag => Some(ColumnKind::Tag),
+            Role::Field => FieldType::from_arrow(column.data_type()).map(ColumnKind::Field),
+        }
     }
 
     /// Whether there is such a field.

@@ -94,6 +94,22 @@ fn what_the_check_accepts_refuses_no_batch() {
             "type: rename, columns: { tag_team: team }",
             "type: filter, where: \"utilization > 0.5\"",
         ],
+        // Names that become free.
+        &["type: drop, table: cpu, columns: [core]", "type: tag, table: cpu, set: { core: all }"],
+        &["type: drop, table: cpu, columns: [wait]", "type: rename, table: cpu, columns: { iowait: wait }"],
+        &["type: rename, table: cpu, columns: { user: system, system: user }"],
+        &["type: rename, table: cpu, columns: { utilization: busy, steal: utilization }"],
+        &[
+            "type: rename, table: cpu, columns: { steal: stolen }",
+            "type: drop, table: cpu, columns: [stolen]",
+        ],
+        &[
+            "type: rename, table: cpu, columns: { steal: stolen }",
+            "type: drop, table: cpu, columns: [stolen]",
+            "type: tag, table: cpu, set: { stolen: x }",
+        ],
+        &["type: drop, columns: [zone]", "type: rename, table: cpu, columns: { core: zone }"],
+        &["type: tag, table: disk, set: { steal: x }"],
         // Resources in a cloud may have tags that others lack.
         &["type: filter, where: \"tag_team = 'a' OR tag_team IS NULL AND tag_owner IS NULL\""],
         &["type: filter, table: cpu, where: \"cpu.tag_team = 'a'\""],
@@ -109,5 +125,31 @@ fn what_the_check_accepts_refuses_no_batch() {
     for lines in accepted {
         assert_eq!(checked(lines), [""; 0], "{lines:?}");
         assert_eq!(refusals(lines), [""; 0], "{lines:?}");
+    }
+}
+
+#[test]
+fn what_the_check_refuses_would_refuse_batches() {
+    let refused: &[&[&str]] = &[
+        &["type: tag, table: cpu, set: { steal: x }"],
+        &["type: drop, table: cpu, columns: [steal]", "type: tag, table: cpu, set: { steal: x }"],
+        &["type: keep, columns: [utilization]", "type: tag, table: cpu, set: { steal: x }"],
+        &["type: rename, table: cpu, columns: { steal: stolen }", "type: tag, set: { steal: x }"],
+        &[
+            "type: drop, table: cpu, columns: [core]",
+            "type: rename, table: cpu, columns: { utilization: core }",
+        ],
+        &["type: rename, table: cpu, columns: { core: utilization, utilization: core }"],
+        &["type: drop, table: status, columns: [up]", "type: rename, table: status, columns: { state: up }"],
+        &["type: rename, table: cpu, columns: { iowait: wait }"],
+        &["type: rename, table: cpu, columns: { core: zone }"],
+        &["type: filter, table: cpu, where: \"tag_team > 5\""],
+        &["type: filter, table: cpu, where: \"tagteam = 'a'\""],
+        &["type: filter, table: status, where: \"CASE WHEN up THEN 1 ELSE 2 END = 'down'\""],
+        &["type: sql, table: cpu, query: \"SELECT * FROM (SELECT time FROM cpu) WHERE tag_team = 'a'\""],
+    ];
+    for lines in refused {
+        assert_ne!(checked(lines), [""; 0], "{lines:?}");
+        assert_ne!(refusals(lines), [""; 0], "{lines:?}");
     }
 }
