@@ -98,7 +98,13 @@ impl Tables {
                     columns.clear();
                 }
             }),
-            TransformConfig::Sql(config) => self.add(config.into.as_ref().unwrap_or(&config.table)),
+            TransformConfig::Sql(config) => {
+                // All rows go into the other table, if there is one.
+                if let Some(columns) = self.0.get_mut(&config.table) {
+                    *columns = Some(Vec::new());
+                }
+                self.add(config.into.as_ref().unwrap_or(&config.table));
+            }
             TransformConfig::Filter(_) | TransformConfig::Downsample(_) => {}
         }
     }

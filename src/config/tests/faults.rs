@@ -215,6 +215,13 @@ fn tables_and_sql() {
         &["7:26 there is no table `busy`"],
     );
     transforms(
+        &[
+            "type: sql, table: cpus, into: busy, query: \"SELECT * FROM cpus\"",
+            "type: drop, table: cpus, columns: [steal]",
+        ],
+        &["7:25 there is no table `cpus`", "8:26 there is no table `cpus`"],
+    );
+    transforms(
         &["type: downsample, every: 0s"],
         &[
             "7:32 `transforms[0].every`: cannot downsample: `every` must be longer than nothing and shorter than 292 years",
@@ -397,6 +404,13 @@ fn names_that_become_free_are_told_from_those_that_never_do() {
         ["choose another name, or `rename` or `drop` that column before, even if no source fills it"]
     );
     assert_eq!(helps(&["type: rename, columns: { core: observer }"]), ["choose another name"]);
+    assert_eq!(
+        helps(&[
+            "type: sql, table: cpu, into: busy, query: \"SELECT * FROM cpu\"",
+            "type: drop, table: cpu, columns: [steal]"
+        ]),
+        ["an earlier transform leaves no row of `cpu`"]
+    );
 }
 
 #[test]

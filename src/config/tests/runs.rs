@@ -121,6 +121,29 @@ fn what_the_check_accepts_refuses_no_batch() {
         ],
         // Branches of two kinds become text.
         &["type: filter, table: status, where: \"CASE WHEN up THEN 1 ELSE 'down' END = 'down'\""],
+        // No row of a table is left that became another.
+        &[
+            "type: sql, table: disk, into: other, query: \"SELECT * FROM disk\"",
+            "type: sql, table: filesystem, into: other, query: \"SELECT * FROM filesystem\"",
+            "type: sql, table: status, into: other, query: \"SELECT * FROM status\"",
+            "type: sql, table: network, into: other, query: \"SELECT * FROM network\"",
+            "type: drop, table: other, columns: [time_left]",
+            "type: filter, table: disk, where: \"no_matter > 1\"",
+        ],
+        &[
+            "type: keep, columns: [utilization]",
+            "type: sql, table: disk, into: busy, query: \"SELECT *, utilization AS busy FROM disk\"",
+            "type: sql, table: memory, into: busy, query: \"SELECT *, utilization AS busy FROM memory\"",
+            "type: sql, table: filesystem, into: busy, query: \"SELECT *, utilization AS busy FROM filesystem\"",
+            "type: rename, table: cpu, columns: { utilization: busy }",
+            "type: filter, where: \"busy > 0\"",
+        ],
+        &[
+            "type: sql, table: disk, into: other, query: \"SELECT * FROM disk\"",
+            "type: sql, table: other, into: disk, query: \"SELECT *, 1 AS one FROM other\"",
+            "type: filter, table: disk, where: \"one > 0\"",
+        ],
+        &["type: downsample, every: 1m, aggregate: { utilization: count }"],
     ];
     for lines in accepted {
         assert_eq!(checked(lines), [""; 0], "{lines:?}");
