@@ -4,8 +4,8 @@ use super::diagnostic::{Diagnostic, Place};
 use super::meaning::Part;
 use super::pipeline::TransformConfig;
 use super::report::{Report, key_place, place, tick, ticks};
-use super::rows::{CLOUD_TAG, Columns, Tables};
-use crate::model::TIME;
+use super::rows::{Columns, Tables};
+use crate::model::{CLOUD_TAG, Catalog, ColumnKind, REQUIRED_TAGS, TIME};
 use crate::suggest::closest;
 use crate::transform::{rename, tag};
 use crate::yaml::{Node, NodeKind};
@@ -64,8 +64,12 @@ impl Names<'_> {
                 if let Some(meant) = closest(name, known.iter().copied()) {
                     fault = fault.help(format!("did you mean {}?", tick(meant)));
                 }
-                if table.is_some() {
-                    fault = fault.help(format!("known are {}", ticks(known.iter().copied())));
+                match table {
+                    Some(table) if known.is_empty() => {
+                        fault = fault.help(format!("an earlier transform leaves no row of {}", tick(table)));
+                    }
+                    Some(_) => fault = fault.help(format!("known are {}", ticks(known.iter().copied()))),
+                    None => {}
                 }
                 self.report.add(&path, fault);
             }
@@ -83,11 +87,18 @@ impl Names<'_> {
 
     fn taken_by_tag(&mut self, config: &tag::Config) {
         for name in config.set.keys() {
-            let mut tables = self.tables.known(config.table.as_deref());
-            let Some((table, _)) = tables.find(|(_, columns)| columns.has_field(name)) else { continue };
+            let tables = || self.tables.known(config.table.as_deref());
+            let fixed =
+                tables().find(|(table, _)| matches!(declared(table, name), Some(ColumnKind::Field(_))));
+            let taken = fixed.or_else(|| tables().find(|(_, columns)| columns.has_field(name)));
+            let Some((table, _)) = taken else { continue };
             let at = self.part.node.get("set").and_then(|node| find(node, name));
             let message = format!("{} is a field of {}, and cannot be a tag", tick(name), tick(table));
-            self.add("set", at, message, "choose another name, or `rename` or `drop` the field before");
+            let help = match fixed {
+                Some(_) => FIXED,
+                None => "choose another name, or `rename` or `drop` the field before",
+            };
+            self.add("set", at, message, help);
         }
     }
 
@@ -95,17 +106,48 @@ impl Names<'_> {
         if self.report.is_secret(&self.part.path.key("columns")) {
             return;
         }
-        // A name is free if its column gets another one in the same step; `time` is refused by the transform itself.
-        let others =
-            config.columns.iter().filter(|(_, new)| !config.columns.contains_key(*new) && *new != TIME);
-        for (old, new) in others {
-            let comes = |columns: Columns<'_>| columns.has(old) || old.starts_with(CLOUD_TAG);
-            let mut tables = self.tables.known(config.table.as_deref());
-            let taken = tables.find(|(_, columns)| comes(*columns) && columns.has(new));
-            let Some((table, _)) = taken else { continue };
+        // `time` is refused by the transform itself.
+        for (old, new) in config.columns.iter().filter(|(_, new)| *new != TIME) {
+            let kind = |columns: Columns<'_>| match columns.kind(old) {
+                None if old.starts_with(CLOUD_TAG) => Some(ColumnKind::Tag),
+                kind => kind,
+            };
+            let comes = || {
+                let tables = self.tables.known(config.table.as_deref());
+                tables.filter_map(|(table, columns)| Some((table, columns, kind(columns)?)))
+            };
+            let unfit = comes().find_map(|(table, _, kind)| {
+                let wanted = declared(table, new).filter(|wanted| *wanted != kind)?;
+                Some(format!(
+                    "{} is {} of {}, and {} is {}",
+                    tick(new),
+                    shown(wanted),
+                    tick(table),
+                    tick(old),
+                    shown(kind)
+                ))
+            });
+            let taken = || {
+                // A name is free if its column gets another one in the same step.
+                let free = config.columns.contains_key(new);
+                let (table, ..) = comes().find(|(_, columns, _)| !free && columns.has(new))?;
+                Some(format!("{} has a column {} already", tick(table), tick(new)))
+            };
+            let (message, help) = match unfit {
+                Some(message) => (message, FIXED),
+                None => match taken() {
+                    Some(message) if REQUIRED_TAGS.contains(&new.as_str()) => {
+                        (message, "choose another name")
+                    }
+                    Some(message) => (
+                        message,
+                        "choose another name, or `rename` or `drop` that column before, even if no source fills it",
+                    ),
+                    None => continue,
+                },
+            };
             let at = self.part.node.get("columns").and_then(|node| node.get(old)).map(place);
-            let message = format!("{} has a column {} already", tick(table), tick(new));
-            self.add("columns", at, message, "choose another name, or `rename` or `drop` that column before");
+            self.add("columns", at, message, help);
         }
     }
 
@@ -114,6 +156,21 @@ impl Names<'_> {
         let (path, mut fault) = self.part.fault_at(key, message);
         fault.place = at.or(fault.place);
         self.report.add(&path, fault.help(help));
+    }
+}
+
+/// What is to do where a name can never be used so.
+const FIXED: &str = "choose another name: what a table declares keeps its type, even where it was dropped";
+
+/// What a table declares of a column, if it is one that is built in: its rows never have that column in another type.
+fn declared(table: &str, column: &str) -> Option<ColumnKind> {
+    Catalog::builtin().ok()?.table(table).ok()?.column(column).map(|column| column.kind)
+}
+
+fn shown(kind: ColumnKind) -> String {
+    match kind {
+        ColumnKind::Tag => "a tag".to_owned(),
+        ColumnKind::Field(kind) => format!("a field of type {kind:?}").to_lowercase(),
     }
 }
 

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 
 use super::pipeline::TransformConfig;
-use crate::model::{Catalog, Column, Role, TIME, column_role, tag_type, time_type};
-
-/// Columns that begin so are tags of resources in a cloud; no table declares them.
-pub(super) const CLOUD_TAG: &str = "tag_";
+use crate::model::{
+    CLOUD_TAG, Catalog, Column, ColumnKind, FieldType, Role, TIME, column_role, tag_type, time_type,
+};
 
 /// The tables that rows can be of, with all columns that their rows may have: `None` where that cannot be known, no column
 /// where no row is left.
@@ -99,14 +98,23 @@ impl Tables {
                     columns.clear();
                 }
             }),
-            TransformConfig::Sql(config) => self.add(config.into.as_ref().unwrap_or(&config.table)),
+            TransformConfig::Sql(config) => {
+                // All rows go into the other table, if there is one.
+                if let Some(columns) = self.0.get_mut(&config.table) {
+                    *columns = Some(Vec::new());
+                }
+                self.add(config.into.as_ref().unwrap_or(&config.table));
+            }
             TransformConfig::Filter(_) | TransformConfig::Downsample(_) => {}
         }
     }
 
     fn change(&mut self, table: Option<&str>, change: impl Fn(&mut Vec<FieldRef>)) {
         let meant = self.0.iter_mut().filter(|(name, _)| table.is_none_or(|table| table == name.as_str()));
-        meant.filter_map(|(_, columns)| columns.as_mut()).for_each(change);
+        // A table without rows gets none by what is done to its columns.
+        meant
+            .filter_map(|(_, columns)| columns.as_mut().filter(|columns| !columns.is_empty()))
+            .for_each(change);
     }
 }
 
@@ -123,6 +131,16 @@ impl Columns<'_> {
     /// Whether there is such a column.
     pub(super) fn has(self, name: &str) -> bool {
         self.0.iter().any(|column| column.name() == name)
+    }
+
+    /// Whether a column is a tag or a field of which type, if there is such a column.
+    pub(super) fn kind(self, name: &str) -> Option<ColumnKind> {
+        let column = self.0.iter().find(|column| column.name() == name)?;
+        match column_role(column)? {
+            Role::Time => None,
+            Role::Tag => Some(ColumnKind::Tag),
+            Role::Field => FieldType::from_arrow(column.data_type()).map(ColumnKind::Field),
+        }
     }
 
     /// Whether there is such a field.

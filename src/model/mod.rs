@@ -16,6 +16,6 @@ pub use parcel::{Ack, Outcome, Parcel};
 pub use quantity::{Size, Span};
 pub use secret::Secret;
 pub use table::{
-    COMMON_TAGS, Catalog, Column, ColumnKind, FieldType, REQUIRED_TAGS, Role, TIME, Table, tag_type,
-    time_type,
+    CLOUD_TAG, COMMON_TAGS, Catalog, Column, ColumnKind, FieldType, REQUIRED_TAGS, Role, TIME, Table,
+    tag_type, time_type,
 };

@@ -18,6 +18,10 @@ pub const COMMON_TAGS: [&str; 8] =
 /// Common tags without which a row has no identity; null is refused.
 pub const REQUIRED_TAGS: [&str; 4] = ["provider", "resource_type", "resource_id", "observer"];
 
+/// What the names of tags begin with that people gave to resources in a cloud. No table declares them: each resource has
+/// others.
+pub const CLOUD_TAG: &str = "tag_";
+
 /// Arrow type of every tag column.
 pub fn tag_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))

@@ -4,8 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
 
-use crate::model::{Catalog, Column as Declared, MetricBatch, REQUIRED_TAGS, TIME, time_type};
+use crate::model::{
+    CLOUD_TAG, Catalog, Column as Declared, MetricBatch, REQUIRED_TAGS, TIME, tag_type, time_type,
+};
 use crate::{Error, Result};
 
 /// A column of a batch.
@@ -43,18 +48,26 @@ pub(super) fn declared(table: &str, schema: &Schema) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// The rows of a batch with the columns of [`declared`]; null in those that the batch lacks.
-pub(super) fn complete(batch: &MetricBatch, declared: &SchemaRef) -> Result<RecordBatch> {
-    let records = batch.records();
-    let missing = declared.fields().iter().skip(records.num_columns());
+/// These columns, and beside them the tag of a cloud that the engine missed among them; `None` if it missed something else.
+///
+/// Which resources have such a tag is not known before they are seen: where none has it, it is null.
+pub(super) fn with_missed_tag(columns: &SchemaRef, error: &DataFusionError) -> Option<SchemaRef> {
+    let DataFusionError::SchemaError(missed, _) = error.find_root() else { return None };
+    let SchemaError::FieldNotFound { field, .. } = missed.as_ref() else { return None };
+    if !field.name.starts_with(CLOUD_TAG) || columns.column_with_name(&field.name).is_some() {
+        return None;
+    }
+    let tag = Arc::new(Field::new(&field.name, tag_type(), true));
+    Some(Arc::new(Schema::new(columns.fields().iter().cloned().chain([tag]).collect::<Vec<_>>())))
+}
+
+/// The rows with these columns, of which they have the first; null in the others.
+pub(super) fn complete(records: &RecordBatch, full: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let missing = full.fields().iter().skip(records.num_columns());
     let mut columns = records.columns().to_vec();
-    columns.extend(missing.map(|field| new_null_array(field.data_type(), batch.rows())));
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.rows()));
-    RecordBatch::try_new_with_options(Arc::clone(declared), columns, &options).map_err(|e| {
-        Error::invalid("complete the columns of", "Arrow refused them")
-            .with_resource(batch.table())
-            .with_source(e)
-    })
+    columns.extend(missing.map(|field| new_null_array(field.data_type(), records.num_rows())));
+    let options = RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(full), columns, &options)
 }
 
 /// Refuses to take a column away without which a row has no identity.

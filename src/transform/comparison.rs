@@ -89,9 +89,22 @@ fn compares(operator: Operator) -> bool {
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
+/// The type of what an expression gives. Nothing for branches of different kinds: the engine finds one for them later, and
+/// until then calls them by the first.
+fn type_of(expression: &Expr, schema: &DFSchema) -> Option<DataType> {
+    let own = expression.get_type(schema).ok()?;
+    if let Expr::Case(case) = expression {
+        let branches = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
+        let types: Vec<_> = branches.map(|branch| type_of(branch, schema)).collect::<Option<_>>()?;
+        let mut known = types.iter().filter(|data_type| !data_type.is_null());
+        return known.all(|data_type| Kind::of(data_type) == Kind::of(&own)).then_some(own);
+    }
+    Some(own)
+}
+
 fn differ(a: &Expr, b: &Expr, schema: &DFSchema) -> Option<String> {
     // What has no type here is refused by the engine, with a better reason.
-    let (first, second) = (a.get_type(schema).ok()?, b.get_type(schema).ok()?);
+    let (first, second) = (type_of(a, schema)?, type_of(b, schema)?);
     let (first_kind, second_kind) = (Kind::of(&first)?, Kind::of(&second)?);
     if first_kind == second_kind {
         return None;

@@ -24,7 +24,7 @@ use crate::model::{MetricBatch, Parcel};
 use crate::{Error, Result};
 
 /// Keeps the rows for which an SQL expression is true; rows for which it is false or null are dropped. A column that the
-/// table declares and a batch lacks is null.
+/// table declares and a batch lacks is null, and so is a tag `tag_*` of a cloud.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -52,7 +52,7 @@ const KEPT: usize = 64;
 
 #[derive(Clone)]
 struct Compiled {
-    /// The batch's columns, with those that the table declares beside them.
+    /// The batch's columns, with those beside them that the table declares, and tags of a cloud that the condition names.
     full: SchemaRef,
     condition: Arc<dyn PhysicalExpr>,
 }
@@ -80,29 +80,36 @@ impl Filter {
         self.compile(table, Arc::clone(columns)).map(drop)
     }
 
-    fn compile(&self, table: &str, full: SchemaRef) -> Result<Compiled> {
-        let condition = DFSchema::try_from_qualified_schema(TableReference::bare(table), &full).and_then(|schema| {
-            let expression = self.session.parse_sql_expr(&self.config.condition, &schema)?;
-            if expression.exists(|part| Ok(is_clock(part)))? {
-                return datafusion::common::plan_err!(
-                    "a filter has no clock: rows may come late or again, and must be judged alike each time"
-                );
+    fn compile(&self, table: &str, mut full: SchemaRef) -> Result<Compiled> {
+        loop {
+            match self.plan(table, &full) {
+                Ok(condition) => return Ok(Compiled { full, condition }),
+                Err(error) => match columns::with_missed_tag(&full, &error) {
+                    Some(more) => full = more,
+                    None => return Err(self.wrong(table, error)),
+                },
             }
-            if let Some(reason) = comparison::mismatch(&expression, &schema)? {
-                return Err(DataFusionError::Plan(reason));
+        }
+    }
+
+    fn plan(&self, table: &str, full: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+        let schema = DFSchema::try_from_qualified_schema(TableReference::bare(table), full)?;
+        let expression = self.session.parse_sql_expr(&self.config.condition, &schema)?;
+        if expression.exists(|part| Ok(is_clock(part)))? {
+            return datafusion::common::plan_err!(
+                "a filter has no clock: rows may come late or again, and must be judged alike each time"
+            );
+        }
+        if let Some(reason) = comparison::mismatch(&expression, &schema)? {
+            return Err(DataFusionError::Plan(reason));
+        }
+        let condition = self.session.create_physical_expr(expression, &schema)?;
+        match condition.data_type(full)? {
+            DataType::Boolean => Ok(condition),
+            other => {
+                let given = Kind::of(&other).map_or_else(|| other.to_string(), |kind| kind.to_string());
+                Err(DataFusionError::Plan(format!("it gives {given}, not true or false")))
             }
-            let condition = self.session.create_physical_expr(expression, &schema)?;
-            match condition.data_type(&full)? {
-                DataType::Boolean => Ok(condition),
-                other => {
-                    let given = Kind::of(&other).map_or_else(|| other.to_string(), |kind| kind.to_string());
-                    Err(DataFusionError::Plan(format!("it gives {given}, not true or false")))
-                }
-            }
-        });
-        match condition {
-            Ok(condition) => Ok(Compiled { full, condition }),
-            Err(error) => Err(self.wrong(table, error)),
         }
     }
 
@@ -126,10 +133,9 @@ impl Filter {
                 compiled
             }
         };
-        let full = columns::complete(batch, &compiled.full)?;
-        let decision = compiled
-            .condition
-            .evaluate(&full)
+        let decision = columns::complete(records, &compiled.full)
+            .map_err(DataFusionError::from)
+            .and_then(|full| compiled.condition.evaluate(&full))
             .and_then(|value| value.into_array(batch.rows()))
             .map_err(|error| self.wrong(batch.table(), error))?;
         Ok(decision.as_boolean().clone())
@@ -271,6 +277,7 @@ mod tests {
             ("time > core", "time is a time, and core cannot be read as one"),
             ("time > 5", "time is a time and 5 is a number, and they cannot be compared; "),
             ("CASE WHEN core > 4 THEN true ELSE false END", "core is a text and 4 is a number, and "),
+            ("CASE WHEN steal > 1 THEN NULL ELSE 2 END = core", "CASE WHEN "),
         ] {
             let error = check(condition).unwrap_err();
             assert!(error.contains(&format!("`{condition}`: {reason}")), "{error}");
@@ -292,6 +299,10 @@ mod tests {
             "core = provider",
             "site > 'a' AND core LIKE '1%'",
             "(utilization > 1) = true",
+            // The engine finds one type for branches that differ.
+            "CASE WHEN utilization > 1 THEN 1 ELSE 'down' END = 'down'",
+            "CASE WHEN utilization > 1 THEN CASE WHEN steal > 1 THEN 1 ELSE 'a' END ELSE 2 END <> 'down'",
+            "CASE WHEN utilization > 1 THEN NULL ELSE core END = 'down'",
         ] {
             check(condition).unwrap();
         }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
@@ -21,12 +22,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Refused, Transform, columns, comparison, replace, session};
-use crate::model::{COMMON_TAGS, Catalog, MetricBatch, Parcel, TIME, tag_type, time_type};
+use crate::model::{CLOUD_TAG, COMMON_TAGS, Catalog, MetricBatch, Parcel, TIME, tag_type, time_type};
 use crate::{Error, ErrorKind, Result};
 
 /// Runs a query over each batch of a table. The query sees the rows of one collection, not all that were ever
-/// collected, and no other table; a column that the table declares and the batch lacks is null. Its result needs `time` and the tags that identify a row. A text column is a tag if the
-/// batch or the table that results has a tag of its name, else a field.
+/// collected, and no other table; a column that the table declares and the batch lacks is null, and so is a tag `tag_*` of
+/// a cloud. Its result needs `time` and the tags that identify a row. A text column is a tag if the batch or the table that
+/// results has a tag of its name, else a field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -117,12 +119,7 @@ impl Sql {
     }
 
     async fn answer(&self, records: RecordBatch) -> Result<RecordBatch, DataFusionError> {
-        let table = TableReference::bare(self.config.table.as_str());
-        // A call that was cut off left its rows behind.
-        self.session.deregister_table(table.clone())?;
-        let rows = MemTable::try_new(records.schema(), vec![vec![records]])?;
-        self.session.register_table(table.clone(), Arc::new(rows))?;
-        let plan = self.session.state().statement_to_plan(self.statement.clone()).await?;
+        let plan = self.plan(records).await?;
         // Nothing is written or set, not even inside a query.
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -144,8 +141,29 @@ impl Sql {
             }
             batches.push(batch);
         }
-        self.session.deregister_table(table)?;
+        self.session.deregister_table(self.table())?;
         Ok(concat_batches(&schema, &batches)?)
+    }
+
+    /// The query over these rows, and over tags of a cloud that they lack and the query names.
+    async fn plan(&self, mut records: RecordBatch) -> Result<LogicalPlan, DataFusionError> {
+        loop {
+            // What was tried before, or a call that was cut off, left its rows behind.
+            self.session.deregister_table(self.table())?;
+            let rows = MemTable::try_new(records.schema(), vec![vec![records.clone()]])?;
+            self.session.register_table(self.table(), Arc::new(rows))?;
+            match self.session.state().statement_to_plan(self.statement.clone()).await {
+                Ok(plan) => return Ok(plan),
+                Err(error) => match columns::with_missed_tag(records.schema_ref(), &error) {
+                    Some(more) => records = columns::complete(&records, &more)?,
+                    None => return Err(error),
+                },
+            }
+        }
+    }
+
+    fn table(&self) -> TableReference {
+        TableReference::bare(self.config.table.as_str())
     }
 
     async fn transform(&self, batch: &MetricBatch) -> Result<MetricBatch> {
@@ -157,13 +175,15 @@ impl Sql {
             .skip(batch.records().num_columns())
             .map(|field| field.name().as_str())
             .collect();
-        let result = self.run(columns::complete(batch, &schema)?).await?;
+        let rows = columns::complete(batch.records(), &schema).map_err(|error| self.wrong(error.into()))?;
+        let result = self.run(rows).await?;
         // `SELECT *` gives the columns back that were added for the query; nobody used them.
         let used: Vec<usize> = (0..result.num_columns())
             .filter(|i| {
                 let column = result.column(*i);
                 let name = result.schema_ref().field(*i).name().as_str();
-                !added.contains(name) || column.logical_null_count() < column.len()
+                let added = added.contains(name) || name.starts_with(CLOUD_TAG) && !tags.contains(name);
+                !added || column.logical_null_count() < column.len()
             })
             .collect();
         let result = result.project(&used).map_err(|error| self.wrong(error.into()))?;
@@ -279,6 +299,8 @@ mod tests {
     async fn a_declared_column_that_is_missing_is_null_and_does_not_appear() {
         let mut present = sql("SELECT * FROM cpu WHERE load_1m IS NULL", None).unwrap();
         assert_eq!(present.apply(parcel(cpu(3)).0).await.unwrap()[0].batch, cpu(3));
+        let mut cloud = sql("SELECT * FROM cpu WHERE tag_team IS NULL", None).unwrap();
+        assert_eq!(cloud.apply(parcel(cpu(3)).0).await.unwrap()[0].batch, cpu(3));
         let mut absent = sql("SELECT * FROM cpu WHERE load_1m IS NOT NULL", None).unwrap();
         assert!(absent.apply(parcel(cpu(3)).0).await.unwrap().is_empty());
     }

@@ -215,6 +215,13 @@ fn tables_and_sql() {
         &["7:26 there is no table `busy`"],
     );
     transforms(
+        &[
+            "type: sql, table: cpus, into: busy, query: \"SELECT * FROM cpus\"",
+            "type: drop, table: cpus, columns: [steal]",
+        ],
+        &["7:25 there is no table `cpus`", "8:26 there is no table `cpus`"],
+    );
+    transforms(
         &["type: downsample, every: 0s"],
         &[
             "7:32 `transforms[0].every`: cannot downsample: `every` must be longer than nothing and shorter than 292 years",
@@ -339,13 +346,25 @@ fn names_that_are_taken() {
         &["type: tag, table: disk, set: { steal: x, device: y }", "type: drop, table: cpu, columns: [steal]"],
         &[],
     );
+    // What a table declares keeps its type where it was dropped.
     transforms(
         &["type: drop, table: cpu, columns: [steal]", "type: tag, table: cpu, set: { steal: x }"],
-        &[],
+        &["8:37 `steal` is a field of `cpu`, and cannot be a tag"],
+    );
+    transforms(
+        &["type: rename, table: cpu, columns: { core: utilization, utilization: core }"],
+        &[
+            "7:50 `utilization` is a field of type float of `cpu`, and `core` is a tag",
+            "7:76 `core` is a tag of `cpu`, and `utilization` is a field of type float",
+        ],
     );
     transforms(
         &["type: rename, table: memory, columns: { used_bytes: limit_bytes }"],
         &["7:59 `memory` has a column `limit_bytes` already"],
+    );
+    transforms(
+        &["type: rename, table: cpu, columns: { core: observer }"],
+        &["7:50 `cpu` has a column `observer` already"],
     );
     transforms(&["type: rename, columns: { core: region }"], &["7:38 `cpu` has a column `region` already"]);
     transforms(
@@ -362,6 +381,35 @@ fn names_that_are_taken() {
             "type: rename, table: cpu, columns: { system: user, iowait: stolen }",
         ],
         &["9:66 `cpu` has a column `stolen` already"],
+    );
+}
+
+/// What is advised works: it is tried in `runs`.
+#[test]
+fn names_that_become_free_are_told_from_those_that_never_do() {
+    let helps = |lines: &[&str]| -> Vec<String> {
+        let items: String = lines.iter().map(|line| format!("  - {{ {line} }}\n")).collect();
+        let faults = check_here(&format!("{GOOD}transforms:\n{items}")).unwrap_err();
+        faults.iter().flat_map(|fault| fault.help.clone()).collect()
+    };
+    let fixed = "choose another name: what a table declares keeps its type, even where it was dropped";
+    assert_eq!(helps(&["type: tag, table: cpu, set: { steal: x }"]), [fixed]);
+    assert_eq!(helps(&["type: rename, table: cpu, columns: { utilization: core }"]), [fixed]);
+    assert_eq!(
+        helps(&["type: rename, columns: { steal: stolen }", "type: tag, set: { stolen: x }"]),
+        ["choose another name, or `rename` or `drop` the field before"]
+    );
+    assert_eq!(
+        helps(&["type: rename, table: cpu, columns: { iowait: wait }"]),
+        ["choose another name, or `rename` or `drop` that column before, even if no source fills it"]
+    );
+    assert_eq!(helps(&["type: rename, columns: { core: observer }"]), ["choose another name"]);
+    assert_eq!(
+        helps(&[
+            "type: sql, table: cpu, into: busy, query: \"SELECT * FROM cpu\"",
+            "type: drop, table: cpu, columns: [steal]"
+        ]),
+        ["an earlier transform leaves no row of `cpu`"]
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod faults;
 mod mutation;
+mod runs;
 mod secrets;
 
 use std::path::Path;
