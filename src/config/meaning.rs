@@ -24,6 +24,12 @@ const SHORTEST_EVERY: Duration = Duration::from_millis(100);
 const LONGEST_EVERY: Duration = Duration::from_secs(31 * 86_400);
 /// Less memory than this makes a store write tiny segments all the time.
 const SMALLEST_BUFFER: Size = Size(1 << 20);
+/// The log holds what is buffered, and a store empties its buffer when the log is half full.
+const LARGEST_BUFFER: Size = Size(1 << 30);
+/// A store drops nothing smaller than the window of a segment.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(3_600);
+/// Flushing more often than this makes tiny segments and nothing more durable.
+const SHORTEST_FLUSH: Duration = Duration::from_millis(100);
 
 /// Adds to the report what is wrong with the meaning of the file.
 pub(super) fn check(root: &Node, report: &mut Report) {
@@ -57,12 +63,7 @@ struct Meaning<'a> {
 impl Meaning<'_> {
     fn pipeline(&mut self, root: &Node) {
         let top = Part { key: None, node: root, path: Path::default() };
-        let name = top.path.key("name");
-        if self.report.is_secret(&name) {
-            let (path, fault) =
-                top.fault_at("name", "the name is shown in logs and metrics, and a secret must not be");
-            self.report.add(&path, fault.help("write the name itself"));
-        }
+        self.shown(&top, "name", "the name is shown in logs and metrics", "write the name itself");
         if let Some(settings) = under(&top, "settings") {
             self.settings(&settings);
         }
@@ -110,6 +111,22 @@ impl Meaning<'_> {
                 if config.uri.is_empty() {
                     self.add(part, "uri", "the connection URI is empty; write for example qemu:///system");
                 }
+                let credentials = "write it without; libvirt takes passwords from its authentication file";
+                if !self.shown(part, "uri", "the URI is shown in logs and rows", credentials)
+                    && has_password(&config.uri)
+                {
+                    self.report.mark_secret(&part.path.key("uri"));
+                    if let Some(node) = part.node.get("uri") {
+                        self.report.hide(place(node));
+                    }
+                    self.shown(part, "uri", "the URI is shown in logs and rows", credentials);
+                }
+                let every = under(part, "every").and_then(|every| typed::<Span>(&every, self.report));
+                if part.node.get("deadline").is_some() && every.is_some_and(|every| config.deadline > every) {
+                    let message = "`deadline` is longer than `every`: a guest that does not answer would hold up the \
+                                   next collection";
+                    self.add(part, "deadline", message);
+                }
                 self.positive(part, "deadline", config.deadline);
                 self.positive(part, "relist", config.relist);
                 self.positive(part, "max_balloon_age", config.max_balloon_age);
@@ -140,15 +157,32 @@ impl Meaning<'_> {
         if config.path.as_os_str().is_empty() {
             self.add(part, "path", "the path of the store is empty; write for example ./data");
         }
+        self.shown(
+            part,
+            "path",
+            "the path is shown in logs",
+            "write the path itself, or set the folder with --data",
+        );
         if let Some(retention) = config.retention {
-            self.positive(part, "retention", retention);
+            self.at_most(part, "retention", retention);
+            if retention.0 < SHORTEST_RETENTION {
+                let message = "`retention` must be an hour or more: whole hours and days are dropped";
+                self.add(part, "retention", message);
+            }
         }
-        self.positive(part, "flush", config.flush);
-        if config.buffer < SMALLEST_BUFFER {
+        self.at_most(part, "flush", config.flush);
+        if config.flush.0 < SHORTEST_FLUSH {
+            self.add(
+                part,
+                "flush",
+                "`flush` must be 100ms or more: rows are durable before; 10m serves well",
+            );
+        }
+        if !(SMALLEST_BUFFER..=LARGEST_BUFFER).contains(&config.buffer) {
             self.add(
                 part,
                 "buffer",
-                format!("`buffer` must be {SMALLEST_BUFFER} or more; 128MiB serves well"),
+                format!("`buffer` must be from {SMALLEST_BUFFER} to {LARGEST_BUFFER}; 128MiB serves well"),
             );
         }
         let (path, mut fault) = part.fault_at("path", "two stores cannot share a folder");
@@ -158,6 +192,16 @@ impl Meaning<'_> {
             fault.related.push((first, "used here first".into()));
             self.report.add(&path, fault.help("give each store a `path` of its own"));
         }
+    }
+
+    /// Whether a value is a secret, which is a fault where the value `is_shown`.
+    fn shown(&mut self, part: &Part<'_>, key: &str, is_shown: &str, help: &str) -> bool {
+        if !self.report.is_secret(&part.path.key(key)) {
+            return false;
+        }
+        let (path, fault) = part.fault_at(key, format!("{is_shown}, and a secret must not be"));
+        self.report.add(&path, fault.help(help));
+        true
     }
 
     fn positive(&mut self, part: &Part<'_>, key: &str, span: Span) {
@@ -180,6 +224,12 @@ impl Meaning<'_> {
         let (path, fault) = part.fault_at(key, message);
         self.report.add(&path, if help.is_empty() { fault } else { fault.help(help) });
     }
+}
+
+/// Whether a URI has a password before its host.
+fn has_password(uri: &str) -> bool {
+    let authority = uri.split_once("://").map(|(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
+    authority.and_then(|authority| authority.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':'))
 }
 
 /// The typed value of a part, if nothing is wrong with its form.

@@ -78,3 +78,8 @@ pub(super) fn removable(name: &str, operation: &str) -> Result<()> {
     }
     Ok(())
 }
+
+/// Whether a new column may be called so: anything to read, but not the name of the time.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.trim().is_empty() && name != TIME && !name.contains(char::is_control)
+}

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Refused, Transform, columns, concerns, replace};
-use crate::model::{MetricBatch, Parcel, TIME};
+use crate::model::{MetricBatch, Parcel};
 use crate::{Error, Result};
 
 /// Gives columns other names. A column that a batch does not have is no error; a new name that it has already is.
@@ -38,7 +38,7 @@ impl Rename {
         let mut taken = BTreeMap::new();
         for (old, new) in &config.columns {
             columns::removable(old, "rename column")?;
-            if new.is_empty() || new == TIME {
+            if !columns::is_name(new) {
                 return Err(
                     Error::invalid("rename column", format!("{new:?} is no name for it")).with_resource(old)
                 );

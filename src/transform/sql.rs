@@ -61,7 +61,12 @@ impl Sql {
     /// [`crate::ErrorKind::Invalid`] with what the SQL parser says, for anything but one SELECT, and for names of tables
     /// that are empty.
     pub fn new(config: &Config) -> Result<Self> {
-        if config.table.is_empty() || config.into.as_ref().is_some_and(String::is_empty) {
+        if config.table.is_empty()
+            || config
+                .into
+                .as_ref()
+                .is_some_and(|into| into.trim().is_empty() || into.contains(char::is_control))
+        {
             return Err(Error::invalid(OPERATION, "a table needs a name"));
         }
         let session = session::isolated()?;

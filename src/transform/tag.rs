@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Refused, Transform, columns, concerns, replace};
-use crate::model::{MetricBatch, Parcel, TIME, tag_type};
+use crate::model::{MetricBatch, Parcel, tag_type};
 use crate::{Error, Result};
 
 /// Sets tags on every row; a tag that the row has already is replaced.
@@ -34,12 +34,18 @@ impl Tag {
     /// Checks the configuration.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for `time`, a name that is empty, or a value that is empty: an empty tag is null.
+    /// [`crate::ErrorKind::Invalid`] for a name that no tag can have, for `resource_id`, or for a value that is empty: an empty tag is null.
     pub fn new(config: &Config) -> Result<Self> {
         for (name, value) in &config.set {
-            let refused = |reason: &str| Err(Error::invalid("set tag", reason).with_resource(name));
-            if name.is_empty() || name == TIME {
+            let shown = name.escape_debug().to_string();
+            let refused = |reason: &str| Err(Error::invalid("set tag", reason).with_resource(&shown));
+            if !columns::is_name(name) {
                 return refused("this is no name for a tag");
+            }
+            if name == "resource_id" {
+                return refused(
+                    "it tells the resources apart, and all would become one; choose another name",
+                );
             }
             if value.is_empty() {
                 return refused("a tag cannot be empty; leave it out, or give it a value");

@@ -178,12 +178,39 @@ fn values() {
 }
 
 #[test]
+fn guests_are_not_waited_for_longer_than_a_collection() {
+    broken("type: host", "type: kvm, deadline: 5s", &[]);
+    broken(
+        "type: host",
+        "type: kvm, deadline: 20s",
+        &[
+            "3:32 `deadline` is longer than `every`: a guest that does not answer would hold up the next collection",
+        ],
+    );
+}
+
+#[test]
+fn names_that_nobody_could_write() {
+    for (name, reason) in [
+        ("\"a\\nb\"", "this is no name for a tag"),
+        ("' '", "this is no name for a tag"),
+        ("resource_id", "it tells the resources apart, and all would become one"),
+    ] {
+        let text = format!("{GOOD}transforms:\n  - {{ type: tag, set: {{ {name}: x }} }}\n");
+        let faults = faults(&text);
+        assert!(faults.len() == 1 && faults[0].contains(reason), "{faults:?}");
+    }
+}
+
+#[test]
 fn stores() {
     let store =
         |text: &str, expected: &[&str]| broken("type: stdout", &format!("type: store, {text}"), expected);
-    store("retention: 0s", &["5:34 `retention` must be longer than nothing"]);
-    store("flush: 0s", &["5:30 `flush` must be longer than nothing"]);
-    store("buffer: 10", &["5:31 `buffer` must be 1MiB or more"]);
+    let hours = "`retention` must be an hour or more: whole hours and days are dropped";
+    store("retention: 59m", &[&format!("5:34 {hours}")]);
+    store("flush: 1ms", &["5:30 `flush` must be 100ms or more: rows are durable before"]);
+    store("buffer: 10", &["5:31 `buffer` must be from 1MiB to 1GiB"]);
+    store("buffer: 100GiB", &["5:31 `buffer` must be from 1MiB to 1GiB"]);
     store("buffer: lots", &["5:31 `sinks.out.buffer`: \"lots\" is not a size"]);
     store("path: ''", &["5:29 the path of the store is empty"]);
     store("retention: 1d }\n  more: { type: store, path: data/.", &["6:30 two stores cannot share a folder"]);

@@ -97,7 +97,7 @@ fn a_good_configuration_prints_without_its_values() {
         "{}transforms:\n  - {{ type: tag, set: {{ a: \"${{env:TOKEN}}\" }} }}\n  - {{ type: filter, where: \"region = '${{env:TOKEN}}'\" }}\n",
         GOOD.replace("name: local", "name: local\nsettings: { token: \"${env:TOKEN}\" }")
             .replace("5s", "5s, ignore_devices: [\"${env:TOKEN}\"]")
-            .replace("type: stdout", "type: store, path: \"${env:TOKEN}\"")
+            .replace("type: stdout", "type: store, path: data")
     );
     let pipeline = check_here(&text).unwrap();
     let printed = format!("{pipeline:?} {pipeline:#?}");
@@ -112,4 +112,21 @@ fn a_secret_written_out_is_not_quoted() {
     assert!(printed.contains("settings: { token: *******, x: 1 }") && !printed.contains(SECRET), "{printed}");
     let number = check_here(&text.replace(SECRET, "1234567")).unwrap_err().to_string();
     assert!(number.contains("must be a text") && !number.contains("1234567"), "{number}");
+}
+
+/// What is shown in logs, rows and answers must be written out, so that nobody takes it for hidden.
+#[test]
+fn what_is_shown_cannot_be_a_secret() {
+    let kvm = |uri: &str| faults(&GOOD.replace("type: host", &format!("type: kvm, uri: \"{uri}\"")));
+    let store = |path: &str| faults(&GOOD.replace("type: stdout", &format!("type: store, path: \"{path}\"")));
+    let uri = "the URI is shown in logs and rows, and a secret must not be";
+    for faults in [kvm("qemu+tls://${env:TOKEN}/system"), kvm("qemu+tcp://u:hunter2@host/system")] {
+        assert!(faults.len() == 1 && faults[0].ends_with(uri), "{faults:?}");
+    }
+    assert_eq!(kvm("qemu+ssh://user@host:22/system?socket=/a@b:c"), [""; 0]);
+    let faults = store("./${env:TOKEN}");
+    assert!(faults.len() == 1 && faults[0].ends_with("the path is shown in logs, and a secret must not be"));
+    let text = GOOD.replace("type: host", "type: kvm, uri: \"qemu+tcp://u:hunter2@host/system\"");
+    let shown = check_here(&text).unwrap_err().to_string();
+    assert!(!shown.contains(SECRET), "{shown}");
 }
