@@ -28,6 +28,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// How often one load may be refused before its pieces are dead-lettered whole. Finding one bad row among 16,384
 /// takes 15; a load in which everything is bad must not become a write for each row.
 const REFUSALS: u32 = 64;
+/// The kinds of errors that speak about the rows, if trying again cannot help.
+pub(super) const ABOUT_ROWS: [ErrorKind; 3] =
+    [ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::Conflict];
 /// Panics of the sink over the same rows before the rows are taken to be the cause.
 const PANICS: u32 = 3;
 
@@ -228,8 +231,7 @@ impl Delivery {
 }
 
 fn speaks_about_rows(error: &Error) -> bool {
-    error.retry() == Retry::Never
-        && matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Conflict)
+    error.retry() == Retry::Never && ABOUT_ROWS.contains(&error.kind())
 }
 
 /// Takes the second half out of a load: half of the parcels, or half of the rows of the only one. `None` if it is a

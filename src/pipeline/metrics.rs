@@ -9,11 +9,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::account::Policy;
+use super::deliver::ABOUT_ROWS;
 use super::monitor::{Monitor, SinkPhase, SinkView, SourcePhase, SourceView, TransformNumbers, View};
 use crate::telemetry::{ComponentLabel, Telemetry};
 
 type Counters = Family<ComponentLabel, Counter>;
 type Gauges = Family<ComponentLabel, Gauge<f64, AtomicU64>>;
+
+/// Every policy by which rows are dropped.
+const POLICIES: [Policy; 3] = [Policy::Transform, Policy::Overflow, Policy::Removed];
 
 /// Label of rows that did not arrive: the sink, and the kind of error or the policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -177,6 +182,13 @@ impl Metrics {
             let label = ReasonLabel { component: sink.name.clone(), reason: reason.to_owned() };
             family.get_or_create(&label).inner().store(rows, Ordering::Relaxed);
         };
+        // Shown from the start: who watches their increase would miss the first rows of a series that begins with them.
+        for kind in ABOUT_ROWS {
+            by_reason(&self.rows_dead_lettered, kind.as_str(), 0);
+        }
+        for policy in POLICIES {
+            by_reason(&self.rows_dropped, policy.as_str(), 0);
+        }
         for (reason, rows) in &sink.balance.dead_lettered {
             by_reason(&self.rows_dead_lettered, reason, *rows);
         }

@@ -678,6 +678,17 @@ async fn the_metrics_balance_and_forget_what_a_reload_took_out() {
     let mut runner =
         start(plan(folder.path(), vec![source("host", 10, &from)], vec![sink("old", &to)])).await;
     let metrics = super::Metrics::new(&crate::telemetry::Telemetry::default());
+    let text = metrics.encode(Some(&runner.monitor()));
+    for (what, reasons) in [
+        ("dead_lettered", ["invalid", "unsupported", "conflict"]),
+        ("dropped", ["transform", "overflow", "removed"]),
+    ] {
+        for reason in reasons {
+            let line =
+                format!("barograph_pipeline_rows_{what}_total{{component=\"old\",reason=\"{reason}\"}} 0\n");
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
+    }
     pass(25).await;
     let text = metrics.encode(Some(&runner.monitor()));
     let ticks = from.windows.lock().len() as u64;
