@@ -106,7 +106,7 @@ impl Metrics {
             ),
             lag: gauge(
                 "barograph_source_lag_seconds",
-                "Age of the oldest durable mark of the source's shards",
+                "Age of the oldest durable mark of the source's shards, or of the source while there is none",
             ),
             transform_in: counter("barograph_transform_rows_in", "Rows the transform took"),
             transform_out: counter("barograph_transform_rows_out", "Rows the transform gave"),
@@ -161,9 +161,7 @@ impl Metrics {
         let waits = matches!(numbers.phase, SourcePhase::Waiting(_));
         measure(&self.waiting, &label, f64::from(u8::from(waits)));
         measure(&self.collection_duration, &label, numbers.last_duration.as_secs_f64());
-        if let Some(lag) = source.lag {
-            measure(&self.lag, &label, lag.as_secs_f64());
-        }
+        measure(&self.lag, &label, source.lag.as_secs_f64());
     }
 
     fn publish_transform(&self, transform: &TransformNumbers) {
