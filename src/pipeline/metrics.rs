@@ -121,7 +121,7 @@ impl Metrics {
         }
     }
 
-    /// Everything the process counts, in the Prometheus text format; `monitor` once there is a pipeline.
+    /// Everything the process counts, in the OpenMetrics text format; `monitor` once there is a pipeline.
     pub fn encode(&self, monitor: Option<&Monitor>) -> String {
         let _one = self.reading.lock();
         if let Some(monitor) = monitor {

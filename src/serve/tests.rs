@@ -47,6 +47,16 @@ async fn probes_and_metrics_answer_before_the_pipeline_has_started() {
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("starting"), "{ready}");
     let metrics = server.get("/metrics", "").await.unwrap();
     assert!(metrics.contains("barograph_test_total{component=\"x\"} 1"), "{metrics}");
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{metrics}");
+    assert!(
+        metrics.contains("# TYPE barograph_test_total counter\n") && !metrics.contains("# EOF"),
+        "{metrics}"
+    );
+    let accept =
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3\r\n";
+    let metrics = server.get("/metrics", accept).await.unwrap();
+    assert!(metrics.contains("content-type: application/openmetrics-text; version=1.0.0"), "{metrics}");
+    assert!(metrics.contains("# TYPE barograph_test counter\n") && metrics.ends_with("# EOF\n"), "{metrics}");
     assert!(server.get("/secret", "").await.unwrap().starts_with("HTTP/1.1 404"));
     server.stop().await;
 }
