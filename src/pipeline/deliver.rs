@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::dead_letter::DeadLetters;
-use super::log_limit::LogLimit;
+use super::log_limit::{LogLimit, lasted};
 use super::monitor::{SinkPhase, SinkState};
 use super::queue::Queue;
 use crate::model::{MetricBatch, Parcel};
@@ -64,7 +65,13 @@ impl Delivery {
     pub(super) async fn run(self, sink: Option<Box<dyn Sink>>, open: OpenSink) -> Option<Box<dyn Sink>> {
         let mut sink = match sink {
             Some(sink) => sink,
-            None => self.open(open).await?,
+            None => {
+                // Whoever starts without a sink has told that it does not open, or why it was closed.
+                let began = Instant::now();
+                let sink = self.open(open).await?;
+                tracing::info!(sink = self.state.name, lasted = %lasted(began), "sink is open");
+                sink
+            }
         };
         self.state.update(|numbers| numbers.phase = SinkPhase::Open);
         loop {
@@ -151,7 +158,9 @@ impl Delivery {
                         numbers.phase = SinkPhase::Open;
                         numbers.writes += 1;
                     });
-                    self.limit.forget("write");
+                    if let Some(lasted) = self.limit.forget("write") {
+                        tracing::info!(sink = self.state.name, %lasted, "sink writes again");
+                    }
                     return Attempt::Written(written);
                 }
                 Ok(Err(error)) if speaks_about_rows(&error) => return Attempt::Refused(error),
