@@ -40,14 +40,14 @@ pub(super) fn convert(operation: &str, error: DataFusionError, options: &EngineO
         Ok(ours) => {
             // An error of the engine may have travelled inside one of ours, through the merge.
             return match exhausted(&ours, options) {
-                Some(explained) => explained.with_source(ours),
+                Some(explained) => explained,
                 None => ours,
             };
         }
         Err(error) => error,
     };
     if let Some(explained) = exhausted(&error, options) {
-        return explained.with_source(error);
+        return explained;
     }
     if let Some(ours) = find::<Error>(&error) {
         let (kind, reason) = (ours.kind(), ours.to_string());
@@ -89,7 +89,8 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     causes(error).find_map(|cause| cause.downcast_ref::<T>())
 }
 
-/// The error of a limit on memory or temporary files, if that is the cause.
+/// The error of a limit on memory or temporary files, if that is the cause. It stands alone: the engine's own text ends
+/// in advice about settings that nobody can reach here.
 fn exhausted(error: &(dyn StdError + 'static), options: &EngineOptions) -> Option<Error> {
     // On its way through the writer of temporary files this one becomes an error of input and output.
     let disk = causes(error).any(|cause| cause.to_string().contains("used disk space during the spilling"));

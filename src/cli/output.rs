@@ -1,12 +1,13 @@
 //! Printing batches: as a table for people, or streaming as JSON, NDJSON, CSV or Parquet.
 
+use std::collections::HashSet;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::csv;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::{JsonArray, LineDelimited};
 use arrow::json::{Writer as JsonWriter, WriterBuilder};
@@ -70,7 +71,17 @@ impl Target {
     }
 
     /// Opens it for rows of this schema.
+    ///
+    /// # Errors
+    /// Two columns have one name and the form is not for people: readers of the others find columns by name, and keep
+    /// only one of the two. Or the file cannot be made.
     pub(super) fn open(self, schema: SchemaRef) -> Result<Output> {
+        if self.format != Format::Table
+            && let Some(name) = twice(&schema)
+        {
+            let reason = format!("two columns are called {name}; give one another name with AS");
+            return Err(Error::invalid("print the answer", reason));
+        }
         let (sink, partial): (Box<dyn Write + Send>, _) = match &self.file {
             None => (Box::new(io::stdout()), None),
             Some(path) => {
@@ -102,6 +113,12 @@ impl Target {
         };
         Ok(Output { writer, partial, begun: false })
     }
+}
+
+/// A name that more than one column has.
+fn twice(schema: &Schema) -> Option<&str> {
+    let mut seen = HashSet::new();
+    schema.fields().iter().map(|field| field.name().as_str()).find(|name| !seen.insert(*name))
 }
 
 type Sink = BufWriter<Box<dyn Write + Send>>;
@@ -291,6 +308,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{DictionaryArray, Float64Array, Int32Array, StringArray, TimestampNanosecondArray};
+    use arrow::datatypes::{DataType, Field};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
@@ -380,6 +398,24 @@ mod tests {
         assert_eq!(form(Some(Format::Json), Some("a.csv"), true).unwrap(), Format::Json);
         assert!(form(Some(Format::Parquet), None, true).unwrap_err().to_string().contains("--output"));
         assert_eq!(form(Some(Format::Parquet), None, false).unwrap(), Format::Parquet);
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_only_shown_to_people() {
+        let field = |name: &str| Field::new(name, DataType::Float64, true);
+        let schema = Arc::new(Schema::new(vec![field("a"), field("time"), field("Time"), field("time")]));
+        let folder = tempfile::tempdir().unwrap();
+        let open = |format, schema: &SchemaRef| {
+            let target = Target::new(Some(format), Some(folder.path().join("answer")), false).unwrap();
+            target.open(Arc::clone(schema)).map(|_| ())
+        };
+        for format in [Format::Json, Format::Ndjson, Format::Csv, Format::Parquet] {
+            let error = open(format, &schema).unwrap_err().to_string();
+            assert!(error.contains("two columns are called time; give one another name with AS"), "{error}");
+            assert!(open(format, &batch().schema()).is_ok());
+        }
+        assert!(open(Format::Table, &schema).is_ok());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

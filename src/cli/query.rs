@@ -131,6 +131,10 @@ mod tests {
         let wrong = args(&["--data", data, "-o", file.to_str().unwrap(), "SELECT utilisation FROM cpu"]);
         let error = answer(wrong).await.unwrap_err();
         assert!(error.to_string().contains("did you mean utilization?"), "{error}");
+        let twice =
+            args(&["--data", data, "-o", file.to_str().unwrap(), "SELECT a.time, b.time FROM cpu a, cpu b"]);
+        let error = answer(twice).await.unwrap_err();
+        assert!(error.to_string().contains("two columns are called time"), "{error}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "an answer of before is kept");
         store.close().await.unwrap();
     }

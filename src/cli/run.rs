@@ -234,7 +234,7 @@ async fn reload(
             let place = fault.place.map_or_else(String::new, |place| format!(":{}", place.start));
             tracing::error!(
                 at = format!("{}{place}", faults.file()),
-                help = fault.help.join("; "),
+                help = (!fault.help.is_empty()).then(|| fault.help.join("; ")),
                 "{}",
                 fault.message
             );

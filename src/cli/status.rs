@@ -124,7 +124,7 @@ fn render(
             history.rate(&format!("source {}", source.name)),
             numbers.rows,
             numbers.skipped,
-            source.lag.map_or_else(|| "-".into(), |lag| format!("{:.1}s", lag.as_secs_f64())),
+            format!("{:.1}s", source.lag.as_secs_f64()),
         ));
         lines.extend(reason.map(|reason| format!("  {reason}")));
     }
@@ -184,7 +184,7 @@ mod tests {
             name: name.into(),
             every: Duration::from_secs(5),
             numbers: SourceNumbers { phase, rows, ..SourceNumbers::default() },
-            lag: Some(Duration::from_millis(2_100)),
+            lag: Duration::from_millis(2_100),
         };
         View {
             pipeline: "local".into(),

@@ -149,9 +149,14 @@ impl Source {
         backoff: &mut Backoff,
     ) -> Duration {
         if let Ok(found) = &found {
+            // That there is nothing is an answer, but the source waits on.
+            let waited = if found.is_empty() { None } else { self.limit.forget("discovery") };
             if !found.is_empty() && found != shards {
                 let names: Vec<_> = found.iter().map(|shard| shard.0.as_str()).collect();
-                tracing::info!(source = self.name(), shards = names.join(", "), "source collects");
+                let waited = waited.map(tracing::field::display);
+                tracing::info!(source = self.name(), shards = names.join(", "), waited, "source collects");
+            } else if let Some(waited) = waited {
+                tracing::info!(source = self.name(), %waited, "source waits no more");
             }
             self.marks.forget(self.clock.now(), |source, shard| {
                 source != self.name() || found.iter().any(|found| found.0 == shard)
@@ -163,7 +168,6 @@ impl Source {
             Ok(found) if found.is_empty() => Error::unavailable("collect", "there is nothing to measure yet"),
             Ok(_) => {
                 backoff.reset();
-                self.limit.forget("discovery");
                 self.state.update(|numbers| numbers.phase = SourcePhase::Running);
                 return REDISCOVER;
             }
@@ -219,10 +223,18 @@ impl Source {
             numbers.collections += 1;
             numbers.faults += u64::try_from(collection.faults.len()).unwrap_or(u64::MAX);
         });
-        self.limit.forget(&shard.0);
-        for fault in &collection.faults {
-            let key = format!("{}/{}/{:?}", shard.0, fault.operation(), fault.resource());
-            if let Some(left_out) = self.limit.pass(&key) {
+        if let Some(lasted) = self.limit.forget(&shard.0) {
+            tracing::info!(source = self.name(), shard = shard.0, %lasted, "source collects again");
+        }
+        // No name of a shard holds this character, so that no other shard's keys begin in the same way.
+        let of_shard = format!("{}\0", shard.0);
+        let failing: Vec<String> =
+            collection.faults.iter().map(|fault| of_shard.clone() + &part(fault)).collect();
+        for (part, lasted) in self.limit.over(&of_shard, &failing) {
+            tracing::info!(source = self.name(), shard = shard.0, part, %lasted, "a part fails no more");
+        }
+        for (fault, key) in collection.faults.iter().zip(&failing) {
+            if let Some(left_out) = self.limit.pass(key) {
                 let error = fault.chain();
                 tracing::warn!(
                     source = self.name(),
@@ -258,6 +270,11 @@ impl Source {
             );
         }
     }
+}
+
+/// What failed, as operation and resource.
+fn part(fault: &Error) -> String {
+    [Some(fault.operation()), fault.resource()].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// A batch in parts of at most [`PARCEL_ROWS`], without copying.

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::dead_letter::DeadLetters;
-use super::log_limit::LogLimit;
+use super::log_limit::{LogLimit, lasted};
 use super::monitor::{SinkPhase, SinkState};
 use super::queue::Queue;
 use crate::model::{MetricBatch, Parcel};
@@ -28,6 +29,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// How often one load may be refused before its pieces are dead-lettered whole. Finding one bad row among 16,384
 /// takes 15; a load in which everything is bad must not become a write for each row.
 const REFUSALS: u32 = 64;
+/// The kinds of errors that speak about the rows, if trying again cannot help.
+pub(super) const ABOUT_ROWS: [ErrorKind; 3] =
+    [ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::Conflict];
 /// Panics of the sink over the same rows before the rows are taken to be the cause.
 const PANICS: u32 = 3;
 
@@ -61,7 +65,13 @@ impl Delivery {
     pub(super) async fn run(self, sink: Option<Box<dyn Sink>>, open: OpenSink) -> Option<Box<dyn Sink>> {
         let mut sink = match sink {
             Some(sink) => sink,
-            None => self.open(open).await?,
+            None => {
+                // Whoever starts without a sink has told that it does not open, or why it was closed.
+                let began = Instant::now();
+                let sink = self.open(open).await?;
+                tracing::info!(sink = self.state.name, lasted = %lasted(began), "sink is open");
+                sink
+            }
         };
         self.state.update(|numbers| numbers.phase = SinkPhase::Open);
         loop {
@@ -148,7 +158,9 @@ impl Delivery {
                         numbers.phase = SinkPhase::Open;
                         numbers.writes += 1;
                     });
-                    self.limit.forget("write");
+                    if let Some(lasted) = self.limit.forget("write") {
+                        tracing::info!(sink = self.state.name, %lasted, "sink writes again");
+                    }
                     return Attempt::Written(written);
                 }
                 Ok(Err(error)) if speaks_about_rows(&error) => return Attempt::Refused(error),
@@ -228,8 +240,7 @@ impl Delivery {
 }
 
 fn speaks_about_rows(error: &Error) -> bool {
-    error.retry() == Retry::Never
-        && matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Conflict)
+    error.retry() == Retry::Never && ABOUT_ROWS.contains(&error.kind())
 }
 
 /// Takes the second half out of a load: half of the parcels, or half of the rows of the only one. `None` if it is a

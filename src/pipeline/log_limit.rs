@@ -1,16 +1,23 @@
 //! Keeps a fault that repeats every second from filling the log: the first is told at once, then one line a minute
-//! with the number that were left out. Counters count every one.
+//! with the number that were left out. Counters count every one. What was told is known until it is over, so that its
+//! end can be told as well.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::model::Span;
+
 /// Time between two lines about the same thing.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Different things remembered; the oldest make room.
 const REMEMBERED: usize = 1_000;
+
+/// How many were left out; a line without any does not have the field.
+pub(super) type LeftOut = Option<NonZeroU64>;
 
 /// Remembers when each thing was last told.
 #[derive(Debug, Default)]
@@ -22,11 +29,13 @@ pub(super) struct LogLimit {
 struct Told {
     at: Instant,
     left_out: u64,
+    /// The first line about what is not over yet.
+    since: Option<Instant>,
 }
 
 impl LogLimit {
     /// Whether to tell about `key` now, and if so how many were left out since it was told last.
-    pub(super) fn pass(&self, key: &str) -> Option<u64> {
+    pub(super) fn pass(&self, key: &str) -> Option<LeftOut> {
         let now = Instant::now();
         let mut told = self.told.lock();
         if let Some(last) = told.get_mut(key) {
@@ -34,8 +43,8 @@ impl LogLimit {
                 last.left_out += 1;
                 return None;
             }
-            let left_out = last.left_out;
-            *last = Told { at: now, left_out: 0 };
+            let left_out = NonZeroU64::new(last.left_out);
+            *last = Told { at: now, left_out: 0, since: last.since.or(Some(now)) };
             return Some(left_out);
         }
         if told.len() >= REMEMBERED {
@@ -45,40 +54,34 @@ impl LogLimit {
                 return None;
             }
         }
-        told.insert(key.to_owned(), Told { at: now, left_out: 0 });
-        Some(0)
+        told.insert(key.to_owned(), Told { at: now, left_out: 0, since: Some(now) });
+        Some(None)
     }
 
-    /// The thing has passed: should it come back, it is told at once.
-    pub(super) fn forget(&self, key: &str) {
-        self.told.lock().remove(key);
+    /// The thing has passed: should it come back, it is told at once. If it was told, for how long it lasted.
+    pub(super) fn forget(&self, key: &str) -> Option<Span> {
+        self.told.lock().remove(key)?.since.map(lasted)
     }
+
+    /// Of the things whose keys begin with `prefix` all have passed but those in `still`: the rest of their keys, and
+    /// for how long they lasted, where they were told. Should they come back they have one line a minute as before:
+    /// there are many of them, and some come and go all the time.
+    pub(super) fn over(&self, prefix: &str, still: &[String]) -> Vec<(String, Span)> {
+        let mut told = self.told.lock();
+        let passed = told.iter_mut().filter(|(key, _)| !still.contains(key));
+        passed
+            .filter_map(|(key, last)| {
+                let rest = key.strip_prefix(prefix)?;
+                Some((rest.to_owned(), lasted(last.since.take()?)))
+            })
+            .collect()
+    }
+}
+
+/// The time since then, as people want to read it.
+pub(super) fn lasted(since: Instant) -> Span {
+    Span(Duration::from_secs(since.elapsed().as_secs()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_first_is_told_and_then_one_a_minute_with_the_number_left_out() {
-        let limit = LogLimit::default();
-        assert_eq!(limit.pass("a"), Some(0));
-        assert_eq!(limit.pass("a"), None);
-        assert_eq!(limit.pass("b"), Some(0));
-        assert_eq!(limit.pass("a"), None);
-        tokio::time::advance(INTERVAL).await;
-        assert_eq!(limit.pass("a"), Some(2));
-        limit.forget("a");
-        assert_eq!(limit.pass("a"), Some(0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn memory_stays_bounded_when_everything_differs() {
-        let limit = LogLimit::default();
-        let told = (0..5_000).filter(|i| limit.pass(&i.to_string()).is_some()).count();
-        assert_eq!(told, REMEMBERED);
-        tokio::time::advance(INTERVAL).await;
-        assert_eq!(limit.pass("new"), Some(0));
-        assert!(limit.told.lock().len() <= REMEMBERED);
-    }
-}
+mod tests;

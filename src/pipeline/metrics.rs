@@ -9,11 +9,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::account::Policy;
+use super::deliver::ABOUT_ROWS;
 use super::monitor::{Monitor, SinkPhase, SinkView, SourcePhase, SourceView, TransformNumbers, View};
 use crate::telemetry::{ComponentLabel, Telemetry};
 
 type Counters = Family<ComponentLabel, Counter>;
 type Gauges = Family<ComponentLabel, Gauge<f64, AtomicU64>>;
+
+/// Every policy by which rows are dropped.
+const POLICIES: [Policy; 3] = [Policy::Transform, Policy::Overflow, Policy::Removed];
 
 /// Label of rows that did not arrive: the sink, and the kind of error or the policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,7 +106,7 @@ impl Metrics {
             ),
             lag: gauge(
                 "barograph_source_lag_seconds",
-                "Age of the oldest durable mark of the source's shards",
+                "Age of the oldest durable mark of the source's shards, or of the source while there is none",
             ),
             transform_in: counter("barograph_transform_rows_in", "Rows the transform took"),
             transform_out: counter("barograph_transform_rows_out", "Rows the transform gave"),
@@ -116,7 +121,7 @@ impl Metrics {
         }
     }
 
-    /// Everything the process counts, in the Prometheus text format; `monitor` once there is a pipeline.
+    /// Everything the process counts, in the OpenMetrics text format; `monitor` once there is a pipeline.
     pub fn encode(&self, monitor: Option<&Monitor>) -> String {
         let _one = self.reading.lock();
         if let Some(monitor) = monitor {
@@ -156,9 +161,7 @@ impl Metrics {
         let waits = matches!(numbers.phase, SourcePhase::Waiting(_));
         measure(&self.waiting, &label, f64::from(u8::from(waits)));
         measure(&self.collection_duration, &label, numbers.last_duration.as_secs_f64());
-        if let Some(lag) = source.lag {
-            measure(&self.lag, &label, lag.as_secs_f64());
-        }
+        measure(&self.lag, &label, source.lag.as_secs_f64());
     }
 
     fn publish_transform(&self, transform: &TransformNumbers) {
@@ -177,6 +180,13 @@ impl Metrics {
             let label = ReasonLabel { component: sink.name.clone(), reason: reason.to_owned() };
             family.get_or_create(&label).inner().store(rows, Ordering::Relaxed);
         };
+        // Shown from the start: who watches their increase would miss the first rows of a series that begins with them.
+        for kind in ABOUT_ROWS {
+            by_reason(&self.rows_dead_lettered, kind.as_str(), 0);
+        }
+        for policy in POLICIES {
+            by_reason(&self.rows_dropped, policy.as_str(), 0);
+        }
         for (reason, rows) in &sink.balance.dead_lettered {
             by_reason(&self.rows_dead_lettered, reason, *rows);
         }

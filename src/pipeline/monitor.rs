@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use super::account::{Account, Balance};
 use super::acknowledgement::Marks;
@@ -77,6 +78,7 @@ pub struct SinkNumbers {
 pub(super) struct SourceState {
     pub(super) name: String,
     pub(super) every: Duration,
+    started: Instant,
     pub(super) numbers: Mutex<SourceNumbers>,
 }
 
@@ -111,8 +113,9 @@ pub struct SourceView {
     pub every: Duration,
     /// What it did.
     pub numbers: SourceNumbers,
-    /// Age of the oldest durable mark among its shards: what would be collected again after a crash.
-    pub lag: Option<Duration>,
+    /// Age of the oldest durable mark among its shards: what would be collected again after a crash. While there are
+    /// no shards, of the newest mark that it ever had, or else the time since it was started.
+    pub lag: Duration,
 }
 
 /// A sink at one moment.
@@ -182,8 +185,12 @@ impl Monitor {
         let parts = self.0.parts.read();
         let source = |state: &Arc<SourceState>| {
             let numbers = state.numbers.lock().clone();
-            let oldest = numbers.shards.iter().filter_map(|s| self.0.marks.durable(&state.name, s)).min();
-            let lag = oldest.map(|mark| duration(now.saturating_sub(mark)));
+            let mark = match numbers.shards.as_slice() {
+                // Which of its marks are still of use is not known; the newest at least was reached.
+                [] => newest(&self.0.marks, &state.name),
+                shards => shards.iter().filter_map(|s| self.0.marks.durable(&state.name, s)).min(),
+            };
+            let lag = mark.map_or_else(|| state.started.elapsed(), |mark| duration(now.saturating_sub(mark)));
             SourceView { name: state.name.clone(), every: state.every, numbers, lag }
         };
         let sink = |state: &Arc<SinkState>| SinkView {
@@ -203,9 +210,13 @@ impl Monitor {
     }
 }
 
+fn newest(marks: &Marks, source: &str) -> Option<i64> {
+    marks.checkpoints().get(source)?.values().copied().max()
+}
+
 impl SourceState {
     pub(super) fn new(name: &str, every: Duration) -> Arc<Self> {
-        Arc::new(Self { name: name.to_owned(), every, numbers: Mutex::default() })
+        Arc::new(Self { name: name.to_owned(), every, started: Instant::now(), numbers: Mutex::default() })
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut SourceNumbers)) {

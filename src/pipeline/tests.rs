@@ -178,6 +178,7 @@ async fn a_source_waits_and_says_why_until_there_is_something_to_measure() {
     assert!(matches!(&phase, SourcePhase::Waiting(reason) if reason.contains("no socket")), "{phase:?}");
     assert!(monitor.view().not_ready().is_empty());
     assert_eq!(to.rows(), 0);
+    assert_eq!(monitor.view().sources[0].lag, Duration::from_secs(30));
 
     *from.shards.lock() = Ok(vec![Shard("a".into()), Shard("b".into())]);
     pass(90).await;
@@ -195,6 +196,27 @@ async fn a_source_waits_and_says_why_until_there_is_something_to_measure() {
     *from.shards.lock() = Err("the daemon restarts".into());
     pass(65).await;
     assert_eq!(monitor.view().sources[0].numbers.phase, SourcePhase::Running);
+
+    // There is nothing to measure any more: the lag goes on from the last mark.
+    *from.shards.lock() = Ok(Vec::new());
+    pass(120).await;
+    let view = monitor.view();
+    assert!(view.sources[0].numbers.shards.is_empty());
+    assert!((1..200).contains(&view.sources[0].lag.as_secs()), "{:?}", view.sources[0].lag);
+    runner.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lag_of_a_source_that_never_answered_begins_at_the_last_runs_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = [("local".into(), START - 60 * SECOND), ("gone".into(), START - 900 * SECOND)];
+    CheckpointFile::new(folder.path()).save(&[("guests".into(), shards.into())].into()).unwrap();
+    let from = TestSource::new(&[Act::Rows(1)]);
+    *from.shards.lock() = Err("no socket".into());
+    let sinks = vec![sink("one", &Taken::new(Mood::Good))];
+    let runner = start(plan(folder.path(), vec![source("guests", 10, &from)], sinks)).await;
+    pass(30).await;
+    assert_eq!(runner.monitor().view().sources[0].lag, Duration::from_secs(90));
     runner.stop().await;
 }
 
@@ -308,7 +330,7 @@ async fn transforms_are_accounted_for_and_kept_rows_come_out_at_the_stop() {
     let monitor = runner.monitor();
     pass(50).await;
     assert_eq!(to.rows(), 0);
-    let saved = monitor.view().sources[0].lag.unwrap();
+    let saved = monitor.view().sources[0].lag;
     assert!(saved > Duration::from_secs(30), "{saved:?}");
     assert_eq!(runner.stop().await.rows_left(), 0);
     let view = monitor.view();
@@ -678,6 +700,18 @@ async fn the_metrics_balance_and_forget_what_a_reload_took_out() {
     let mut runner =
         start(plan(folder.path(), vec![source("host", 10, &from)], vec![sink("old", &to)])).await;
     let metrics = super::Metrics::new(&crate::telemetry::Telemetry::default());
+    let text = metrics.encode(Some(&runner.monitor()));
+    for (what, reasons) in [
+        ("dead_lettered", ["invalid", "unsupported", "conflict"]),
+        ("dropped", ["transform", "overflow", "removed"]),
+    ] {
+        for reason in reasons {
+            let line =
+                format!("barograph_pipeline_rows_{what}_total{{component=\"old\",reason=\"{reason}\"}} 0\n");
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
+    }
+    assert!(text.contains("barograph_source_lag_seconds{component=\"host\"} 0.0\n"), "{text}");
     pass(25).await;
     let text = metrics.encode(Some(&runner.monitor()));
     let ticks = from.windows.lock().len() as u64;

@@ -7,15 +7,17 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::Observed;
 
-/// Lets a request pass that carries `Authorization: Bearer TOKEN`, or any if no token is set.
+/// Lets a request pass that carries `Authorization: Bearer TOKEN`, or any if no token is set. The scheme may be written
+/// in any case, and more than one space may follow it (RFC 9110, 11.1 and 11.4).
 pub(super) async fn demand_token(State(observed): State<Observed>, request: Request, next: Next) -> Response {
     let Some(token) = &observed.token else { return next.run(request).await };
     let shown = request
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or("");
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map_or("", |(_, shown)| shown.trim_start_matches(' '));
     if equal(shown.as_bytes(), token.expose().as_bytes()) {
         return next.run(request).await;
     }

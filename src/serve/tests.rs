@@ -47,6 +47,16 @@ async fn probes_and_metrics_answer_before_the_pipeline_has_started() {
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("starting"), "{ready}");
     let metrics = server.get("/metrics", "").await.unwrap();
     assert!(metrics.contains("barograph_test_total{component=\"x\"} 1"), "{metrics}");
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{metrics}");
+    assert!(
+        metrics.contains("# TYPE barograph_test_total counter\n") && !metrics.contains("# EOF"),
+        "{metrics}"
+    );
+    let accept =
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3\r\n";
+    let metrics = server.get("/metrics", accept).await.unwrap();
+    assert!(metrics.contains("content-type: application/openmetrics-text; version=1.0.0"), "{metrics}");
+    assert!(metrics.contains("# TYPE barograph_test counter\n") && metrics.ends_with("# EOF\n"), "{metrics}");
     assert!(server.get("/secret", "").await.unwrap().starts_with("HTTP/1.1 404"));
     server.stop().await;
 }
@@ -68,11 +78,15 @@ async fn an_address_that_others_reach_demands_a_token() {
     assert!(error.to_string().contains("BAROGRAPH_TOKEN"), "{error}");
 
     let server = serve("0.0.0.0:0", Some("s3cret")).await;
-    for header in ["", "Authorization: Bearer wrong\r\n", "Authorization: s3cret\r\n"] {
-        assert!(server.get("/metrics", header).await.unwrap().starts_with("HTTP/1.1 401"), "{header}");
+    for shown in ["Bearer wrong", "s3cret", "Bearers3cret", "Basic s3cret", "Bearer S3CRET", "Bearer"] {
+        let header = format!("Authorization: {shown}\r\n");
+        assert!(server.get("/metrics", &header).await.unwrap().starts_with("HTTP/1.1 401"), "{header}");
     }
-    let answer = server.get("/metrics", "Authorization: Bearer s3cret\r\n").await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(server.get("/metrics", "").await.unwrap().starts_with("HTTP/1.1 401"));
+    for shown in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"] {
+        let header = format!("Authorization: {shown}\r\n");
+        assert!(server.get("/metrics", &header).await.unwrap().starts_with("HTTP/1.1 200"), "{header}");
+    }
     let ready = server.get("/readyz", "").await.unwrap();
     assert!(ready.starts_with("HTTP/1.1 503") && !ready.contains("sources"), "{ready}");
     server.stop().await;

@@ -57,6 +57,7 @@ async fn a_query_that_needs_too_much_memory_says_which_limit() {
     assert_eq!(error.kind(), ErrorKind::Quota, "{}", error.chain());
     assert!(error.to_string().contains("memory limit of 4MiB"), "{error}");
     assert!(error.to_string().contains("--memory"), "{error}");
+    assert!(!error.chain().contains("datafusion"), "{}", error.chain());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,6 +69,7 @@ async fn a_big_sort_goes_to_disk_within_its_limit() {
     let error = tight.error(sql).await;
     assert!(error.to_string().contains("temporary files of 64KiB"), "{}", error.chain());
     assert!(error.to_string().contains("--spill"), "{error}");
+    assert!(!error.chain().contains("datafusion"), "{}", error.chain());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
