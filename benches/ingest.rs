@@ -17,6 +17,8 @@ const TICK: i64 = 10_000_000_000;
 
 /// The time of one tick includes making its rows, which is a small part of it.
 fn ingest(criterion: &mut Criterion) {
+    // As the binary does.
+    barograph::allocator::share_memory();
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let store = runtime.block_on(Store::open(StoreOptions::new(folder.path()))).unwrap();

@@ -34,6 +34,8 @@ struct Question {
 }
 
 fn main() -> Result<()> {
+    // As the binary does.
+    barograph::allocator::share_memory();
     let rows: i64 = setting("SCALE_ROWS", 50_000_000);
     let machines: usize = setting("SCALE_MACHINES", 10_000);
     let ticks = rows / machines as i64;

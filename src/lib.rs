@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` shows the rooms and the way a measurement takes through them.
 
+pub mod allocator;
 pub mod analytics;
 pub mod cli;
 pub mod config;

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    barograph::allocator::share_memory();
     barograph::cli::main()
 }

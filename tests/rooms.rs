@@ -35,7 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-const OPEN: &[&str] = &["error", "yaml", "telemetry", "sql", "suggest"];
+const OPEN: &[&str] = &["allocator", "error", "yaml", "telemetry", "sql", "suggest"];
 
 fn files_under(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -1,7 +1,7 @@
 //! The small part of libvirt's C interface that the crate `virt` lacks or gets wrong: bulk statistics that free what
 //! they allocate, lifecycle events, the close callback, and the control state of a guest's monitor.
 //!
-//! The only unsafe code of the project. Everything that leaves this file is plain owned data.
+//! Nearly all unsafe code of the project. Everything that leaves this file is plain owned data.
 
 #![allow(unsafe_code, reason = "libvirt is a C library; each block says why it is sound")]
 
