@@ -88,7 +88,7 @@ impl Meaning<'_> {
         // Read before the times are checked, so that a fault of theirs does not hide what else is wrong.
         let source = typed::<SourceConfig>(part, self.report);
         self.times(part);
-        let Some(SourceConfig { kind, .. }) = source else { return };
+        let Some(SourceConfig { every, kind, .. }) = source else { return };
         match kind {
             SourceKind::Host(config) => {
                 for (key, list) in [
@@ -111,18 +111,18 @@ impl Meaning<'_> {
                 if config.uri.is_empty() {
                     self.add(part, "uri", "the connection URI is empty; write for example qemu:///system");
                 }
-                let credentials = "write it without; libvirt takes passwords from its authentication file";
-                if !self.shown(part, "uri", "the URI is shown in logs and rows", credentials)
+                // A password that is written out is as secret as one that comes from a reference.
+                let uri = part.path.key("uri");
+                if let Some(node) = part.node.get("uri")
+                    && !self.report.is_secret(&uri)
                     && has_password(&config.uri)
                 {
-                    self.report.mark_secret(&part.path.key("uri"));
-                    if let Some(node) = part.node.get("uri") {
-                        self.report.hide(place(node));
-                    }
-                    self.shown(part, "uri", "the URI is shown in logs and rows", credentials);
+                    self.report.mark_secret(&uri);
+                    self.report.hide(place(node));
                 }
-                let every = under(part, "every").and_then(|every| typed::<Span>(&every, self.report));
-                if part.node.get("deadline").is_some() && every.is_some_and(|every| config.deadline > every) {
+                let credentials = "write it without; libvirt takes passwords from its authentication file";
+                self.shown(part, "uri", "the URI is shown in logs and rows", credentials);
+                if part.node.get("deadline").is_some() && config.deadline > every {
                     let message = "`deadline` is longer than `every`: a guest that does not answer would hold up the \
                                    next collection";
                     self.add(part, "deadline", message);
@@ -194,14 +194,12 @@ impl Meaning<'_> {
         }
     }
 
-    /// Whether a value is a secret, which is a fault where the value `is_shown`.
-    fn shown(&mut self, part: &Part<'_>, key: &str, is_shown: &str, help: &str) -> bool {
-        if !self.report.is_secret(&part.path.key(key)) {
-            return false;
+    /// A secret is a fault where the value `is_shown`.
+    fn shown(&mut self, part: &Part<'_>, key: &str, is_shown: &str, help: &str) {
+        if self.report.is_secret(&part.path.key(key)) {
+            let (path, fault) = part.fault_at(key, format!("{is_shown}, and a secret must not be"));
+            self.report.add(&path, fault.help(help));
         }
-        let (path, fault) = part.fault_at(key, format!("{is_shown}, and a secret must not be"));
-        self.report.add(&path, fault.help(help));
-        true
     }
 
     fn positive(&mut self, part: &Part<'_>, key: &str, span: Span) {

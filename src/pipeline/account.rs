@@ -21,6 +21,9 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Every policy there is.
+    pub(super) const ALL: [Self; 3] = [Self::Transform, Self::Overflow, Self::Removed];
+
     /// The policy as a word, for logs and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -188,8 +188,8 @@ impl Carrier {
     }
 
     async fn refuse(&mut self, index: usize, refused: Refused) {
+        let rows = count(&refused.parcel);
         let Refused { parcel: Parcel { batch, acks }, error } = refused;
-        let rows = u64::try_from(batch.rows()).unwrap_or(u64::MAX);
         self.dead_letter(index, rows, &error, Some(&batch)).await;
         acks.into_iter().for_each(Ack::settle);
     }

@@ -17,9 +17,6 @@ use crate::telemetry::{ComponentLabel, Telemetry};
 type Counters = Family<ComponentLabel, Counter>;
 type Gauges = Family<ComponentLabel, Gauge<f64, AtomicU64>>;
 
-/// Every policy by which rows are dropped.
-const POLICIES: [Policy; 3] = [Policy::Transform, Policy::Overflow, Policy::Removed];
-
 /// Label of rows that did not arrive: the sink, and the kind of error or the policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
@@ -184,7 +181,7 @@ impl Metrics {
         for kind in ABOUT_ROWS {
             by_reason(&self.rows_dead_lettered, kind.as_str(), 0);
         }
-        for policy in POLICIES {
+        for policy in Policy::ALL {
             by_reason(&self.rows_dropped, policy.as_str(), 0);
         }
         for (reason, rows) in &sink.balance.dead_lettered {
