@@ -36,7 +36,7 @@ pub(super) const ABOUT_ROWS: [ErrorKind; 3] =
 const PANICS: u32 = 3;
 
 /// Opens a sink; may be called again, for a reload that is taken back.
-pub type OpenSink = Arc<dyn Fn() -> BoxFuture<'static, Result<Box<dyn Sink>>> + Send + Sync>;
+pub type OpenSink = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Sink>>> + Send + Sync>;
 
 /// Everything one delivery task needs.
 pub(super) struct Delivery {
@@ -62,8 +62,8 @@ enum Attempt {
 impl Delivery {
     /// Delivers until the queue is closed and empty, or until paused or aborted. Gives the sink back to be closed.
     /// Without a sink it opens one first, as often as it takes.
-    pub(super) async fn run(self, sink: Option<Box<dyn Sink>>, open: OpenSink) -> Option<Box<dyn Sink>> {
-        let mut sink = match sink {
+    pub(super) async fn run(self, sink: Option<Arc<dyn Sink>>, open: OpenSink) -> Option<Arc<dyn Sink>> {
+        let sink = match sink {
             Some(sink) => sink,
             None => {
                 // Whoever starts without a sink has told that it does not open, or why it was closed.
@@ -82,7 +82,7 @@ impl Delivery {
                 parcels = self.queue.pop(self.batch_rows) => parcels,
             };
             let Some(parcels) = parcels else { break };
-            if let Err(left) = self.deliver(sink.as_mut(), parcels).await {
+            if let Err(left) = self.deliver(sink.as_ref(), parcels).await {
                 self.queue.put_back(left);
                 break;
             }
@@ -90,7 +90,7 @@ impl Delivery {
         Some(sink)
     }
 
-    async fn open(&self, open: OpenSink) -> Option<Box<dyn Sink>> {
+    async fn open(&self, open: OpenSink) -> Option<Arc<dyn Sink>> {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         loop {
             match open().await {
@@ -113,7 +113,7 @@ impl Delivery {
     }
 
     /// Writes parcels to their end; gives back those without one when interrupted.
-    async fn deliver(&self, sink: &mut dyn Sink, parcels: Vec<Parcel>) -> Result<(), Vec<Parcel>> {
+    async fn deliver(&self, sink: &dyn Sink, parcels: Vec<Parcel>) -> Result<(), Vec<Parcel>> {
         // Loads still to be written, the next one last.
         let mut loads = vec![parcels];
         let mut refusals = 0;
@@ -141,7 +141,7 @@ impl Delivery {
     }
 
     /// Writes one load, as often as its errors allow.
-    async fn attempt(&self, sink: &mut dyn Sink, load: &[Parcel]) -> Attempt {
+    async fn attempt(&self, sink: &dyn Sink, load: &[Parcel]) -> Attempt {
         let batches: Vec<MetricBatch> = load.iter().map(|parcel| parcel.batch.clone()).collect();
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         let mut panics = 0;
@@ -196,15 +196,9 @@ impl Delivery {
         let total: u64 = load.iter().map(rows).sum();
         let mut rest = total;
         for rejected in &written.rejected {
-            let rejected_rows = rejected.rows.min(rest);
+            let rejected_rows = u64::try_from(rejected.rows.len()).unwrap_or(u64::MAX).min(rest);
             rest -= rejected_rows;
-            // Otherwise which rows they are is known to the sink only, unless it is all of one parcel.
-            let named = rejected.batch.and_then(|index| load.get(index));
-            let batch = match load.as_slice() {
-                _ if named.is_some() => named.map(|parcel| &parcel.batch),
-                [only] if rejected_rows == total => Some(&only.batch),
-                _ => None,
-            };
+            let batch = load.get(rejected.batch).map(|parcel| &parcel.batch);
             self.dead.record(&self.state.name, rejected_rows, &rejected.error, batch).await;
             self.state.account.dead_letter(rejected_rows, rejected.error.kind().as_str());
         }

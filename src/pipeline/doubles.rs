@@ -197,7 +197,7 @@ pub(super) struct TestSink(pub(super) Arc<Taken>);
 
 #[async_trait]
 impl Sink for TestSink {
-    async fn write(&mut self, batches: &[MetricBatch]) -> Result<Written> {
+    async fn write(&self, batches: &[MetricBatch]) -> Result<Written> {
         let mut rows: u64 = batches.iter().map(|batch| batch.rows() as u64).sum();
         let mut rejected = Vec::new();
         let mood = *self.0.mood.lock();
@@ -215,7 +215,11 @@ impl Sink for TestSink {
             }
             Mood::RejectsOne => {
                 rows -= 1;
-                rejected.push(Rejected { batch: None, rows: 1, error: Error::invalid("write", "too old") });
+                rejected.push(Rejected {
+                    batch: 0,
+                    rows: vec![0],
+                    error: Error::invalid("write", "too old"),
+                });
             }
             Mood::Slow(time) => tokio::time::sleep(time).await,
             Mood::Panics => panic!("on purpose"),
@@ -224,10 +228,10 @@ impl Sink for TestSink {
         self.0.rows.fetch_add(rows, Ordering::SeqCst);
         self.0.writes.fetch_add(1, Ordering::SeqCst);
         self.0.batches.lock().extend_from_slice(batches);
-        Ok(Written { rows, rejected })
+        Ok(Written { rows, rejected, ..Written::default() })
     }
 
-    async fn close(&mut self) -> Result<()> {
+    async fn close(&self) -> Result<()> {
         self.0.closes.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -325,7 +329,7 @@ pub(super) fn opener(taken: &Arc<Taken>) -> OpenSink {
         let taken = Arc::clone(&taken);
         Box::pin(async move {
             taken.opens.fetch_add(1, Ordering::SeqCst);
-            Ok(Box::new(TestSink(taken)) as Box<dyn Sink>)
+            Ok(Arc::new(TestSink(taken)) as Arc<dyn Sink>)
         })
     })
 }

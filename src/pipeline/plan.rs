@@ -213,9 +213,9 @@ fn open_sink(name: &str, config: SinkConfig, telemetry: &Telemetry) -> OpenSink 
         Box::pin(async move {
             Ok(match config {
                 SinkConfig::Store(config) => {
-                    Box::new(store::StoreSink::open(&name, &config, &telemetry).await?) as Box<dyn Sink>
+                    Arc::new(store::StoreSink::open(&name, &config, &telemetry).await?) as Arc<dyn Sink>
                 }
-                SinkConfig::Stdout(config) => Box::new(stdout::StdoutSink::new(&config)),
+                SinkConfig::Stdout(config) => Arc::new(stdout::StdoutSink::new(&config)),
             })
         })
     })

@@ -209,7 +209,7 @@ pub(super) fn cut_short() -> Error {
 }
 
 /// An open sink; `None` if its delivery has to open it.
-pub(super) type OpenedSink = Option<Box<dyn Sink>>;
+pub(super) type OpenedSink = Option<Arc<dyn Sink>>;
 
 /// Opens a sink at a start or reload; `None` if it is worth trying again, which its delivery then does.
 ///
@@ -261,7 +261,7 @@ async fn end(
 
 /// Closes a sink, with a limit; a failure is told and nothing more can be done.
 pub(super) async fn close(name: &str, sink: OpenedSink) {
-    let Some(mut sink) = sink else { return };
+    let Some(sink) = sink else { return };
     let closing = AssertUnwindSafe(sink.close()).catch_unwind();
     match timeout(CLOSE_LIMIT, closing).await {
         Ok(Ok(Ok(()))) => {}

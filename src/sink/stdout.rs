@@ -90,7 +90,7 @@ fn json(batch: &MetricBatch, into: &mut Vec<u8>) -> Result<()> {
 
 #[async_trait]
 impl Sink for StdoutSink {
-    async fn write(&mut self, batches: &[MetricBatch]) -> Result<Written> {
+    async fn write(&self, batches: &[MetricBatch]) -> Result<Written> {
         let rows = batches.iter().map(|batch| batch.rows() as u64).sum();
         let bytes = self.format(batches)?;
         // A reader that does not read would hold a thread of the runtime.
@@ -101,16 +101,14 @@ impl Sink for StdoutSink {
         let printed =
             printed.await.map_err(|e| Error::unavailable("print rows", "the task failed").with_source(e))?;
         match printed {
-            Ok(()) => Ok(Written { rows, rejected: Vec::new() }),
+            Ok(()) => Ok(Written { rows, ..Written::default() }),
             // Nobody will read it ever again; rows that waited for that would hold up the other sinks.
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
                 let reason = "whoever read standard output has gone";
-                let rejected = |(index, batch): (usize, &MetricBatch)| Rejected {
-                    batch: Some(index),
-                    rows: batch.rows() as u64,
-                    error: Error::new(ErrorKind::Unsupported, "print rows", reason),
-                };
-                Ok(Written { rows: 0, rejected: batches.iter().enumerate().map(rejected).collect() })
+                let error = || Error::new(ErrorKind::Unsupported, "print rows", reason);
+                let rejected = batches.iter().enumerate();
+                let rejected = rejected.map(|(place, batch)| Rejected::whole(place, batch, error()));
+                Ok(Written { rejected: rejected.collect(), ..Written::default() })
             }
             Err(e) => Err(Error::io("print rows", "standard output", e)),
         }

@@ -74,17 +74,15 @@ impl StoreSink {
 
 #[async_trait]
 impl Sink for StoreSink {
-    async fn write(&mut self, batches: &[MetricBatch]) -> Result<Written> {
+    async fn write(&self, batches: &[MetricBatch]) -> Result<Written> {
         let appended = self.store.append(batches).await?;
-        let rejected = appended.rejected.into_iter().map(|refused| Rejected {
-            batch: Some(refused.index),
-            rows: refused.rows,
-            error: refused.error,
+        let rejected = appended.rejected.into_iter().filter_map(|refused| {
+            Some(Rejected::whole(refused.index, batches.get(refused.index)?, refused.error))
         });
-        Ok(Written { rows: appended.rows, rejected: rejected.collect() })
+        Ok(Written { rows: appended.rows, rejected: rejected.collect(), ..Written::default() })
     }
 
-    async fn close(&mut self) -> Result<()> {
+    async fn close(&self) -> Result<()> {
         self.store.clone().close().await
     }
 }
@@ -114,13 +112,13 @@ mod tests {
     async fn a_batch_of_another_type_is_rejected_alone() {
         let folder = tempfile::tempdir().unwrap();
         let config = Config { path: folder.path().join("data"), ..Config::default() };
-        let mut sink = StoreSink::open("store", &config, &Telemetry::default()).await.unwrap();
+        let sink = StoreSink::open("store", &config, &Telemetry::default()).await.unwrap();
         let good = batch(Arc::new(Int64Array::from(vec![1])));
         let bad = batch(Arc::new(StringArray::from(vec!["1"])));
         let written = sink.write(&[good.clone(), bad, good]).await.unwrap();
         assert_eq!(written.rows, 2);
         assert_eq!(written.rejected.len(), 1);
-        assert_eq!(written.rejected[0].rows, 1);
+        assert_eq!((written.rejected[0].batch, written.rejected[0].rows.as_slice()), (1, [0].as_slice()));
         assert!(written.rejected[0].error.to_string().contains("cpu.x"), "{}", written.rejected[0].error);
         sink.close().await.unwrap();
         assert!(sink.write(&[]).await.unwrap_err().to_string().contains("closed"));
