@@ -208,7 +208,9 @@ impl RunningSink {
             }
         };
         let opened = end(&self.plan.name, self.task, &self.abort, patience).await;
-        let kept = opened.backlog.as_ref().map_or(0, Backlog::rows);
+        // One that was cut off is known as it was shown last.
+        let shown = || self.outlet.state.numbers.lock().backlog.as_ref().map_or(0, |backlog| backlog.rows);
+        let kept = opened.backlog.as_ref().map_or_else(shown, Backlog::rows);
         opened.close(&self.plan.name).await;
         Remains { left: self.outlet.queue.drain(), kept }
     }

@@ -68,18 +68,17 @@ impl Feed<'_> {
         let (end, position) = (ledger.end(), self.position);
         let folder = self.context.backlog.log.folder().to_owned();
         let mut reader = blocking(move || LogReader::open(folder, position)).await?;
-        while self.position < end {
+        'reading: while self.position < end {
             let (back, frames) = blocking(move || read(reader)).await?;
             reader = back;
             if frames.is_empty() {
-                self.damaged(ledger.exhausted(end));
                 self.position = end;
-                break;
             }
             for (at, batch) in frames {
                 // What lies behind was appended meanwhile, and is perhaps not in the book yet.
                 if at > end {
-                    return Ok(true);
+                    self.position = end;
+                    break 'reading;
                 }
                 if at.segment() != self.position.segment() {
                     self.damaged(ledger.passed(at.segment()));
@@ -90,6 +89,7 @@ impl Feed<'_> {
                 self.position = at;
             }
         }
+        self.damaged(ledger.exhausted(end));
         Ok(true)
     }
 

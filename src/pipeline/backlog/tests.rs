@@ -1,4 +1,5 @@
-//! Sinks behind a backlog, on stand-ins for the source and the other side, with a real log.
+//! Sinks behind a backlog, on stand-ins for the source and the other side, with a real log; and so in real time, for a
+//! paused clock runs on while a disk works.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::super::doubles::*;
-use super::super::plan::SinkPlan;
+use super::super::plan::{SinkPlan, SourcePlan};
 use super::super::runner::Runner;
 use super::*;
 use crate::Retry;
@@ -25,19 +26,23 @@ fn behind(folder: &Path, when_full: WhenFull, max_bytes: u64, taken: &Arc<Taken>
     }
 }
 
+/// A source that brings rows every 20 ms.
+fn fast(from: &Arc<TestSource>) -> SourcePlan {
+    let every = Duration::from_millis(20);
+    SourcePlan { every, jitter: Duration::ZERO, deadline: Duration::from_secs(60), ..source("host", 1, from) }
+}
+
 async fn start(folder: &Path, from: &Arc<TestSource>, sink: SinkPlan) -> Runner {
-    let plan = plan(folder, vec![source("host", 1, from)], vec![sink]);
+    let plan = plan(folder, vec![fast(from)], vec![sink]);
     Runner::start_with(plan, TestClock::at(1_763_000_000_000_000_000)).await.unwrap()
 }
 
-/// Waits in real time for what the disk does, while the pipeline's clock goes on.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..6_000 {
+    for _ in 0..3_000 {
         if holds() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1))).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("never: {what}");
 }
@@ -60,18 +65,18 @@ fn balance(monitor: &Monitor) -> crate::pipeline::Balance {
     view.sinks[0].balance.clone()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_outage_costs_disk_only_and_a_restart_goes_on_where_the_sink_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
-    let (from, to) = (TestSource::new(&[Act::Rows(40)]), Taken::new(Mood::Down));
+    let (from, to) = (TestSource::new(&[Act::Rows(100)]), Taken::new(Mood::Down));
     let plan = || behind(folder.path(), WhenFull::Block, 1 << 30, &to);
     let runner = start(folder.path(), &from, plan()).await;
     let monitor = runner.monitor();
-    until("ten thousand rows wait", || balance(&monitor).queued >= 10_000).await;
+    until("five thousand rows wait", || balance(&monitor).queued >= 5_000).await;
     let view = monitor.view();
     assert!(matches!(view.sinks[0].numbers.phase, SinkPhase::Down(_)), "{:?}", view.sinks[0].numbers.phase);
-    assert!(view.sinks[0].numbers.backlog.as_ref().unwrap().rows > 5_000);
-    assert!(view.sinks[0].oldest > Duration::from_secs(60), "{:?}", view.sinks[0].oldest);
+    assert!(view.sinks[0].numbers.backlog.as_ref().unwrap().rows > 4_000);
+    assert!(view.sinks[0].oldest > Duration::from_millis(500), "{:?}", view.sinks[0].oldest);
     assert!(view.not_ready().is_empty(), "rows are taken: {:?}", view.not_ready());
     let ending = runner.stop().await;
     assert_eq!(ending.left, [], "everything is on disk");
@@ -92,19 +97,19 @@ async fn an_outage_costs_disk_only_and_a_restart_goes_on_where_the_sink_acknowle
     assert_eq!(arrivals(&to).len() as u64, kept);
 
     let runner = start(folder.path(), &quiet, plan()).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(balance(&runner.monitor()).accepted, 0, "nothing is delivered twice");
     runner.stop().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn rows_of_one_series_stay_in_order_over_lanes_and_failures() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (TestSource::new(&[Act::Rows(20)]), Taken::new(Mood::Good));
     let runner = start(folder.path(), &from, behind(folder.path(), WhenFull::Block, 1 << 30, &to)).await;
     for round in 0..20 {
-        *to.mood.lock() = if round % 2 == 0 { Mood::Down } else { Mood::Slow(Duration::from_millis(300)) };
-        tokio::time::sleep(Duration::from_secs(7)).await;
+        *to.mood.lock() = if round % 2 == 0 { Mood::Down } else { Mood::Slow(Duration::from_millis(5)) };
+        tokio::time::sleep(Duration::from_millis(70)).await;
     }
     *to.mood.lock() = Mood::Good;
     let monitor = runner.monitor();
@@ -121,7 +126,7 @@ async fn rows_of_one_series_stay_in_order_over_lanes_and_failures() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_full_backlog_makes_the_sources_wait_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (TestSource::new(&[Act::Rows(50)]), Taken::new(Mood::Down));
@@ -130,9 +135,9 @@ async fn a_full_backlog_makes_the_sources_wait_and_loses_nothing() {
     let monitor = runner.monitor();
     let blocked = || monitor.view().sinks[0].numbers.backlog.as_ref().is_some_and(|b| b.blocked.is_some());
     until("the backlog is full", blocked).await;
-    tokio::time::sleep(Duration::from_secs(120)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let rows = from.rows.load(Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_secs(120)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(from.rows.load(Ordering::SeqCst), rows, "the source waits");
     assert!(monitor.view().sinks[0].numbers.backlog.as_ref().unwrap().bytes <= 200_000);
     *to.mood.lock() = Mood::Good;
@@ -143,7 +148,7 @@ async fn a_full_backlog_makes_the_sources_wait_and_loses_nothing() {
     assert_eq!(arrivals(&to).len() as u64, balance.accepted);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn drop_oldest_counts_what_it_drops_and_keeps_the_newest() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (TestSource::new(&[Act::Rows(50)]), Taken::new(Mood::Down));
@@ -162,10 +167,10 @@ async fn drop_oldest_counts_what_it_drops_and_keeps_the_newest() {
     assert!(arrivals(&to).keys().any(|(time, _)| *time == newest), "the newest rows are there");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn damaged_bytes_cost_their_frames_only_and_are_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let (from, to) = (TestSource::new(&[Act::Rows(40)]), Taken::new(Mood::Down));
+    let (from, to) = (TestSource::new(&[Act::Rows(100)]), Taken::new(Mood::Down));
     let plan = || behind(folder.path(), WhenFull::Block, 1 << 30, &to);
     let runner = start(folder.path(), &from, plan()).await;
     let monitor = runner.monitor();
@@ -195,7 +200,7 @@ async fn damaged_bytes_cost_their_frames_only_and_are_counted() {
     assert_eq!(arrivals(&to).len() as u64, kept - damaged);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_reload_keeps_what_waits_and_what_asks_for_patience_gets_it() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (TestSource::new(&[Act::Rows(10)]), Taken::new(Mood::Denied));
@@ -206,11 +211,8 @@ async fn a_reload_keeps_what_waits_and_what_asks_for_patience_gets_it() {
     assert_eq!(phase.as_str(), "misconfigured", "{phase:?}");
 
     let next = Taken::new(Mood::Good);
-    let plan = plan(
-        folder.path(),
-        vec![source("host", 1, &from)],
-        vec![behind(folder.path(), WhenFull::Block, 1 << 29, &next)],
-    );
+    let plan =
+        plan(folder.path(), vec![fast(&from)], vec![behind(folder.path(), WhenFull::Block, 1 << 29, &next)]);
     runner.reload(plan, &CancellationToken::new()).await.unwrap();
     until("rows arrive at the new sink", || next.rows() >= 500).await;
     runner.stop().await;
