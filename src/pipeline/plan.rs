@@ -9,7 +9,7 @@ use super::deliver::OpenSink;
 use super::queue::Overflow;
 use crate::config::{Pipeline, SinkConfig, SourceConfig, SourceKind, TransformConfig};
 use crate::provider::{Collector, host, kvm};
-use crate::sink::{Sink, stdout, store};
+use crate::sink::{Sink, influxdb, stdout, store};
 use crate::telemetry::Telemetry;
 use crate::transform::Transform;
 use crate::{Error, Result, transform};
@@ -214,6 +214,9 @@ fn open_sink(name: &str, config: SinkConfig, telemetry: &Telemetry) -> OpenSink 
             Ok(match config {
                 SinkConfig::Store(config) => {
                     Arc::new(store::StoreSink::open(&name, &config, &telemetry).await?) as Arc<dyn Sink>
+                }
+                SinkConfig::Influxdb(config) => {
+                    Arc::new(influxdb::InfluxSink::open(&name, &config, &telemetry).await?)
                 }
                 SinkConfig::Stdout(config) => Arc::new(stdout::StdoutSink::new(&config)),
             })
