@@ -1,5 +1,6 @@
 //! Requests and their answers.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -23,11 +24,18 @@ const INFLUXDB_VERSION: HeaderName = HeaderName::from_static("x-influxdb-version
 const INFLUXDB_ERROR: HeaderName = HeaderName::from_static("x-influxdb-error");
 
 /// A server, and how it is reached.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     server: Url,
     credentials: Credentials,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The client of the library would show its proxy, with the password.
+        f.debug_struct("Client").field("server", &self.server.as_str()).finish_non_exhaustive()
+    }
 }
 
 /// What is posted.

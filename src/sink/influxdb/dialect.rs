@@ -280,7 +280,7 @@ mod tests {
             let request = reqwest::Client::new().get("http://h").build().unwrap();
             let client = reqwest::Client::new();
             let request =
-                credentials.apply(reqwest::RequestBuilder::from_parts(client, request)).build().unwrap();
+                credentials.apply(RequestBuilder::from_parts(client, request)).build().unwrap();
             assert!(!format!("{request:?}").contains("hunter2"), "{request:?}");
             request.headers().get("authorization").map(|header| header.to_str().unwrap().to_owned())
         };
