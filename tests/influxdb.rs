@@ -29,8 +29,8 @@ mod reach;
 
 use std::collections::BTreeMap;
 
+use barograph::sink::Written;
 use barograph::sink::influxdb::{Config, InfluxSink};
-use barograph::sink::{Sink as _, Written};
 use barograph::telemetry::Telemetry;
 use fake_influx::{Fake, Kind};
 use influxd::Influxd;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -104,7 +104,12 @@ struct Server {
 }
 
 type Shared = State<Arc<Server>>;
-type Parameters = Query<HashMap<String, String>>;
+
+/// What stands behind the path of a request.
+fn parameters(uri: &Uri) -> HashMap<String, String> {
+    let url = reqwest::Url::parse("http://fake").unwrap().join(&uri.to_string()).unwrap();
+    url.query_pairs().into_owned().collect()
+}
 
 impl Fake {
     /// Starts it with the database or bucket `db`.
@@ -312,13 +317,8 @@ async fn ping(State(server): Shared) -> Response {
     }
 }
 
-async fn write(
-    State(server): Shared,
-    Query(parameters): Parameters,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn write(State(server): Shared, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let parameters = parameters(&uri);
     let gzip = headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip");
     let mut text = String::new();
     if gzip {
@@ -542,11 +542,11 @@ fn repeated(unparsed: &[(String, String)]) -> String {
 }
 
 /// 1.x: only CREATE DATABASE.
-async fn query(State(server): Shared, Query(parameters): Parameters, headers: HeaderMap) -> Response {
+async fn query(State(server): Shared, uri: Uri, headers: HeaderMap) -> Response {
     if !server.allows(&headers) {
         return server.unauthorized();
     }
-    let statement = parameters.get("q").cloned().unwrap_or_default();
+    let statement = parameters(&uri).get("q").cloned().unwrap_or_default();
     let Some(name) = statement.strip_prefix("CREATE DATABASE \"").and_then(|rest| rest.strip_suffix('"'))
     else {
         // 1.6.7 measured: a statement that fails is answered with 200.
@@ -557,19 +557,19 @@ async fn query(State(server): Shared, Query(parameters): Parameters, headers: He
 }
 
 /// 2.x tenant/http_server_org.go.
-async fn orgs(State(server): Shared, Query(parameters): Parameters, headers: HeaderMap) -> Response {
+async fn orgs(State(server): Shared, uri: Uri, headers: HeaderMap) -> Response {
     if !server.allows(&headers) {
         return server.unauthorized();
     }
-    match parameters.get("org").map(String::as_str) {
+    match parameters(&uri).get("org").map(String::as_str) {
         Some("lab") => server.answer(200, &json!({ "orgs": [{ "id": "00000000000000aa", "name": "lab" }] })),
         _ => server.error(404, "not found", "organization name \"x\" not found"),
     }
 }
 
 /// 2.x tenant/http_server_bucket.go.
-async fn buckets(State(server): Shared, Query(parameters): Parameters) -> Response {
-    let name = parameters.get("name").cloned().unwrap_or_default();
+async fn buckets(State(server): Shared, uri: Uri) -> Response {
+    let name = parameters(&uri).get("name").cloned().unwrap_or_default();
     let found = server.stored.lock().databases.contains(&name);
     let list = if found { json!([{ "id": "00000000000000bb", "name": name }]) } else { json!([]) };
     server.answer(200, &json!({ "buckets": list }))

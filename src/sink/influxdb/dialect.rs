@@ -279,8 +279,7 @@ mod tests {
             assert!(!format!("{credentials:?}").contains("hunter2"), "{credentials:?}");
             let request = reqwest::Client::new().get("http://h").build().unwrap();
             let client = reqwest::Client::new();
-            let request =
-                credentials.apply(RequestBuilder::from_parts(client, request)).build().unwrap();
+            let request = credentials.apply(RequestBuilder::from_parts(client, request)).build().unwrap();
             assert!(!format!("{request:?}").contains("hunter2"), "{request:?}");
             request.headers().get("authorization").map(|header| header.to_str().unwrap().to_owned())
         };
