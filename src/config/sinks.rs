@@ -110,7 +110,11 @@ impl Meaning<'_> {
         if config.ca_file.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
             self.add(part, "ca_file", "`ca_file` is empty; leave it out, or name a file");
         }
-        if config.user_agent.is_empty() || config.user_agent.chars().any(char::is_control) {
+        if config
+            .user_agent
+            .as_ref()
+            .is_some_and(|text| text.is_empty() || text.chars().any(char::is_control))
+        {
             self.add(
                 part,
                 "user_agent",

@@ -83,8 +83,10 @@ async fn rows_outside_of_the_retention_are_found_wherever_they_stand() {
         let old: Vec<Row> = sent.into_iter().step_by(3).collect();
         let written = sink.write(&[batch("probe", &old)]).await.unwrap();
         assert_eq!((written.rows, rejected(&written).0[&0].len()), (0, 1_000), "{}", server.name());
-        if let Server::Fake(_, fake) = &server {
-            assert!(fake.requests().len() <= 4, "{} requests", fake.requests().len());
+        if let Server::Fake(kind, fake) = &server {
+            // 3.x names every line, and an answer is not read to its end.
+            let most = if *kind == Kind::Three { 8 } else { 4 };
+            assert!(fake.requests().len() <= most, "{} requests", fake.requests().len());
         }
     }
 }

@@ -131,6 +131,7 @@ async fn a_table_too_many_costs_its_rows_and_no_others() {
     assert_eq!((written.rows, places.len()), (200, 1), "{reasons:?}");
     assert_eq!(places[&2], (0..100).collect::<Vec<_>>());
     assert!(reasons[0].contains("number of tables limit"), "{reasons:?}");
+    assert!(fake.requests().len() <= 5, "{} requests for three tables", fake.requests().len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

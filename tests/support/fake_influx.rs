@@ -475,7 +475,7 @@ impl Server {
         }
         let mut stored = self.stored.lock();
         stored.databases.insert(db.clone());
-        let mut refused = Vec::new();
+        let (mut refused, mut new) = (Vec::new(), HashSet::new());
         let mut good = Vec::new();
         for (number, line) in parse(text).into_iter().enumerate() {
             let mut refuse = |original: &str, message: String| {
@@ -497,7 +497,8 @@ impl Server {
                         ),
                     ),
                     None if !stored.has_table(&db, &line.measurement)
-                        && stored.tables(&db) >= self.settings.max_tables =>
+                        && new.insert(line.measurement.clone())
+                        && stored.tables(&db) + new.len() > self.settings.max_tables =>
                     {
                         // 3.x influxdb3_server http.rs CatalogError::TooManyTables: the whole request is refused.
                         let limit = self.settings.max_tables;

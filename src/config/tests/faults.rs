@@ -545,7 +545,7 @@ fn what_was_probably_meant_is_said() {
     };
     assert_eq!(
         helps("type: stdout", "type: stdot"),
-        ["did you mean `stdout`?", "allowed are `store`, `stdout`"]
+        ["did you mean `stdout`?", "allowed are `store`, `influxdb`, `stdout`"]
     );
     assert_eq!(helps("5s", "5"), ["write the unit, as in `5s`", "for example `10s`"]);
     assert_eq!(helps("name: local", "name: true"), ["put it in quotes: `\"true\"`"]);

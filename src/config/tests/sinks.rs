@@ -32,19 +32,19 @@ fn what_does_not_fit_together_is_told_at_its_key() {
     for (keys, expected) in [
         ("database: m", &["5:3 the key `url` is missing in `sinks.out`"][..]),
         ("url: 'http://a'", &["5:3 nothing says where rows go"]),
-        ("url: 'http://a', database: ''", &["5:51 `database` is empty"]),
-        ("url: 'http://a', version: v4, database: m", &["5:50 `sinks.out.version` cannot be `v4`"]),
-        ("url: 'http://a', version: v1, database: m, token: t", &["5:71 `version: v1` has no `token`"]),
+        ("url: 'http://a', database: ''", &["5:53 `database` is empty"]),
+        ("url: 'http://a', version: v4, database: m", &["5:52 `sinks.out.version` cannot be `v4`"]),
+        ("url: 'http://a', version: v1, database: m, token: t", &["5:76 `version: v1` has no `token`"]),
         ("url: 'http://a', version: v3", &["5:3 `version: v3` needs the key `database`"]),
         ("url: 'a:8086', database: m", &["5:31 the URL must begin with http:// or https://"]),
-        ("url: 'http://a', database: m, timeout: 0s", &["5:63 `timeout` must be longer than nothing"]),
+        ("url: 'http://a', database: m, timeout: 0s", &["5:65 `timeout` must be longer than nothing"]),
         (
             "url: 'http://a', database: m, batch: { bytes: 1B }",
-            &["5:61 `batch.bytes` must be from 1KiB to 100MiB"],
+            &["5:63 `batch.bytes` must be from 1KiB to 100MiB"],
         ),
-        ("url: 'http://a', database: m, user_agent: ''", &["5:66 `user_agent` must be one line of text"]),
-        ("url: 'http://a', database: m, ca_file: ''", &["5:63 `ca_file` is empty"]),
-        ("url: 'http://a', database: m, precision: s", &["5:54 unknown key `precision` in `sinks.out`"]),
+        ("url: 'http://a', database: m, user_agent: ''", &["5:68 `user_agent` must be one line of text"]),
+        ("url: 'http://a', database: m, ca_file: ''", &["5:65 `ca_file` is empty"]),
+        ("url: 'http://a', database: m, precision: s", &["5:56 unknown key `precision` in `sinks.out`"]),
     ] {
         assert_eq!(influxdb(keys), expected, "{keys}");
     }

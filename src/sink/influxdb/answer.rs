@@ -59,6 +59,8 @@ pub(super) enum Cause {
     Conflict,
     /// They are too old or too new for the retention.
     Retention,
+    /// The server may have no more tables or columns: nothing of the request is stored.
+    Schema,
     /// Something else about rows.
     Rows,
     /// The words are not known. Perhaps it is not about the rows at all.
@@ -164,8 +166,8 @@ pub(super) fn judge(answer: &Answer, dialect: Dialect) -> Verdict {
             Retry::Never,
             "the retention policy is not there; make it, or correct `retention_policy`",
         ),
-        500 if speaks_about_rows(&message) => Verdict::Refused(refusal(answer, message)),
-        400 | 422 => Verdict::Refused(refusal(answer, message)),
+        500 if speaks_about_rows(&message) => Verdict::Refused(refusal(answer, message, dialect)),
+        400 | 422 => Verdict::Refused(refusal(answer, message, dialect)),
         429 => fault(ErrorKind::Throttled, later, "it is asked too often"),
         503 if message.contains("throttled") || message.contains("too many requests") => {
             fault(ErrorKind::Throttled, later, "it is asked too often")
@@ -191,7 +193,7 @@ fn speaks_about_rows(message: &str) -> bool {
         .any(|words| message.contains(words))
 }
 
-fn refusal(answer: &Answer, message: String) -> Refusal {
+fn refusal(answer: &Answer, message: String, dialect: Dialect) -> Refusal {
     let has = |words: &str| message.contains(words);
     let cause = if let Some((lines, complete)) = listed(answer) {
         Cause::Listed { lines, complete }
@@ -201,6 +203,8 @@ fn refusal(answer: &Answer, message: String) -> Refusal {
         Cause::Retention
     } else if has("unable to parse '") {
         Cause::Unparsed
+    } else if dialect == Dialect::V3 && answer.status == StatusCode::UNPROCESSABLE_ENTITY {
+        Cause::Schema
     } else if has("partial write") || answer.status == StatusCode::UNPROCESSABLE_ENTITY {
         Cause::Rows
     } else {

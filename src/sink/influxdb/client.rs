@@ -13,6 +13,8 @@ use super::dialect::Credentials;
 use super::fault;
 use crate::{Error, ErrorKind, Result, Retry};
 
+/// What the sink calls itself if the file gives it no other name.
+const USER_AGENT: &str = concat!("barograph/", env!("CARGO_PKG_VERSION"));
 /// Of an answer's body this much is read: a 1.x server repeats every line that it refuses.
 const BODY_BYTES: usize = 64 << 10;
 /// And for this long.
@@ -56,7 +58,7 @@ impl Client {
         let server =
             config::server(&config.url).map_err(|reason| open(ErrorKind::Invalid, "its URL", reason))?;
         let mut builder = reqwest::Client::builder()
-            .user_agent(&config.user_agent)
+            .user_agent(config.user_agent.as_deref().unwrap_or(USER_AGENT))
             .timeout(config.timeout.0)
             .connect_timeout(config.connect_timeout.0)
             .pool_idle_timeout(IDLE)

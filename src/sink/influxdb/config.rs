@@ -59,9 +59,9 @@ pub struct Config {
     /// PEM file of the certificates that alone are trusted; the system's if left out.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// What the sink calls itself.
-    #[serde(default = "user_agent")]
-    pub user_agent: String,
+    /// What the sink calls itself; barograph and its version if left out.
+    #[serde(default)]
+    pub user_agent: Option<String>,
 }
 
 /// Which way of writing a server understands.
@@ -116,7 +116,7 @@ impl Config {
             connect_timeout: connect_timeout(),
             proxy: None,
             ca_file: None,
-            user_agent: user_agent(),
+            user_agent: None,
         }
     }
 
@@ -231,10 +231,6 @@ const fn connect_timeout() -> Span {
     Span::seconds(5)
 }
 
-fn user_agent() -> String {
-    concat!("barograph/", env!("CARGO_PKG_VERSION")).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +240,6 @@ mod tests {
         let config: Config = crate::yaml::from_str("url: http://a:8086").unwrap();
         assert_eq!(config, Config::new("http://a:8086"));
         assert_eq!((config.batch.rows, config.batch.bytes), (5_000, Size(5 << 20)));
-        assert!(config.user_agent.starts_with("barograph/"));
         assert!(crate::yaml::from_str::<Config>("{url: http://a, precision: ns}").is_err());
         assert!(crate::yaml::from_str::<Config>("{url: http://a, batch: {lines: 1}}").is_err());
         let config: Config =

@@ -53,7 +53,7 @@ pub(super) fn split(
             others.sort_unstable();
             (by_time, others)
         }
-        Cause::Listed { .. } | Cause::Unparsed | Cause::Rows | Cause::Unknown => return None,
+        Cause::Listed { .. } | Cause::Unparsed | Cause::Schema | Cause::Rows | Cause::Unknown => return None,
     };
     (!suspects.is_empty() && !others.is_empty()).then_some((suspects, others))
 }

@@ -103,7 +103,9 @@ impl Writer<'_> {
             }
             return Ok(if rest.is_empty() { Vec::new() } else { vec![rest] });
         }
-        if selection.len() == 1 || refusal.dropped == Some(selection.len()) {
+        // What is wrong with a table is wrong with each of its rows.
+        let all = refusal.cause == Cause::Schema && is_of_one_batch(&selection, lines);
+        if all || selection.len() == 1 || refusal.dropped == Some(selection.len()) {
             for line in selection {
                 progress.reject_line(line, lines, refusal.reason());
             }
@@ -208,7 +210,7 @@ fn named(refusal: &Refusal, selection: &[usize], lines: &Lines) -> (Vec<(usize, 
             (named.into_iter().collect(), *complete && all)
         }
         Cause::Unparsed => (suspects::repeated(&refusal.message, selection, lines), false),
-        Cause::Conflict | Cause::Retention | Cause::Rows | Cause::Unknown => (Vec::new(), false),
+        _ => (Vec::new(), false),
     }
 }
 
@@ -230,6 +232,11 @@ fn requests(lines: &Lines, limits: BatchLimits) -> VecDeque<Vec<usize>> {
         requests.push_back(request);
     }
     requests
+}
+
+fn is_of_one_batch(selection: &[usize], lines: &Lines) -> bool {
+    let batch = |line: Option<&usize>| line.and_then(|line| lines.origin(*line)).map(|origin| origin.batch);
+    batch(selection.first()) == batch(selection.last())
 }
 
 fn cut(mut selection: Vec<usize>, middle: usize) -> Vec<Vec<usize>> {

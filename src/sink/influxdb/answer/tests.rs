@@ -174,7 +174,7 @@ fn outside_of_the_retention() {
 #[test]
 fn limits_of_the_schema() {
     let tables = r#"{"error":"Update to schema would exceed number of tables limit of 2000 tables"}"#;
-    assert_eq!(refused(Dialect::V3, 422, tables).cause, Cause::Rows);
+    assert_eq!(refused(Dialect::V3, 422, tables).cause, Cause::Schema);
     let databases = r#"{"error":"Adding a new database would exceed limit of number of databases of 5"}"#;
     assert!(matches!(verdict(Dialect::V3, 422, databases), Verdict::Fault { kind: ErrorKind::Quota, .. }));
     let series = r#"{"error":"partial write: max-series-per-database limit exceeded: (1000000) dropped=5"}"#;
