@@ -3,6 +3,7 @@
 //! One [`Telemetry`] per process is made in `cli` and handed down by clones; tests make their own.
 //! Names follow OpenTelemetry (`barograph.sink.rows` becomes `barograph_sink_rows_total` in the Prometheus text).
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,7 +13,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// All self-metrics; cloning shares them.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,8 @@ pub struct Telemetry {
     registry: Arc<RwLock<Registry>>,
     counters: Families<Counter>,
     gauges: Families<Gauge<f64, AtomicU64>>,
+    /// Other kinds of metrics and families, by name.
+    others: Arc<Mutex<HashMap<String, Box<dyn Any + Send>>>>,
 }
 
 /// Families by name: a component that is opened again, or beside another, counts on in the same family.
@@ -53,7 +56,7 @@ impl Telemetry {
     fn family<M>(&self, families: &Families<M>, name: &str, help: &str) -> Family<ComponentLabel, M>
     where
         M: Default + Clone,
-        Family<ComponentLabel, M>: prometheus_client::registry::Metric,
+        Family<ComponentLabel, M>: Metric,
     {
         let mut families = families.lock();
         if let Some(family) = families.get(name) {
@@ -65,8 +68,21 @@ impl Telemetry {
         family
     }
 
+    /// The metric or family of this name, made and registered at the first call; for labels and kinds that the methods
+    /// above do not have. A name belongs to one kind: under another kind it would not be shown.
+    pub fn shared<M: Metric + Clone>(&self, name: &str, help: &str, make: impl FnOnce() -> M) -> M {
+        let mut others = self.others.lock();
+        if let Some(known) = others.get(name) {
+            return known.downcast_ref::<M>().cloned().unwrap_or_else(make);
+        }
+        let metric = make();
+        self.registry.write().register(name, help, metric.clone());
+        others.insert(name.to_owned(), Box::new(metric.clone()));
+        metric
+    }
+
     /// Registers any other metric of `prometheus-client`.
-    pub fn register(&self, name: &str, help: &str, metric: impl prometheus_client::registry::Metric) {
+    pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
         self.registry.write().register(name, help, metric);
     }
 
@@ -98,5 +114,16 @@ mod tests {
         let text = telemetry.encode();
         assert!(text.contains("barograph_sink_rows_total{component=\"store\"} 8"), "{text}");
         assert_eq!(text.matches("# TYPE barograph_sink_rows ").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_metric_of_another_kind_is_shared_by_its_name() {
+        let telemetry = Telemetry::default();
+        let lone = || telemetry.shared("barograph_lone", "One of its kind", Counter::<u64>::default);
+        lone().inc();
+        lone().inc();
+        let text = telemetry.encode();
+        assert!(text.contains("barograph_lone_total 2"), "{text}");
+        assert_eq!(text.matches("# TYPE barograph_lone ").count(), 1, "{text}");
     }
 }

@@ -2,17 +2,16 @@
 //! parsed. Each part whose form is right is checked, whatever is wrong with the others.
 
 use std::collections::HashMap;
-use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use super::diagnostic::Diagnostic;
-use super::pipeline::{SinkConfig, SourceConfig, SourceKind};
+use super::pipeline::{SourceConfig, SourceKind};
 use super::report::{Path, Report, key_place, place, tick};
 use super::settings::Settings;
 use super::transforms::Transforms;
-use crate::model::{Size, Span};
+use crate::model::Span;
 use crate::provider;
 use crate::yaml::{Key, Node, NodeKind};
 
@@ -22,14 +21,6 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 const SHORTEST_EVERY: Duration = Duration::from_millis(100);
 /// A source that is asked less often than this would look dead.
 const LONGEST_EVERY: Duration = Duration::from_secs(31 * 86_400);
-/// Less memory than this makes a store write tiny segments all the time.
-const SMALLEST_BUFFER: Size = Size(1 << 20);
-/// The log holds what is buffered, and a store empties its buffer when the log is half full.
-const LARGEST_BUFFER: Size = Size(1 << 30);
-/// A store drops nothing smaller than the window of a segment.
-const SHORTEST_RETENTION: Duration = Duration::from_secs(3_600);
-/// Flushing more often than this makes tiny segments and nothing more durable.
-const SHORTEST_FLUSH: Duration = Duration::from_millis(100);
 
 /// Adds to the report what is wrong with the meaning of the file.
 pub(super) fn check(root: &Node, report: &mut Report) {
@@ -56,8 +47,9 @@ impl Part<'_> {
     }
 }
 
-struct Meaning<'a> {
-    report: &'a mut Report,
+/// What is looked at, and what was found.
+pub(super) struct Meaning<'a> {
+    pub(super) report: &'a mut Report,
 }
 
 impl Meaning<'_> {
@@ -152,71 +144,29 @@ impl Meaning<'_> {
         }
     }
 
-    fn sink(&mut self, part: &Part<'_>, folders: &mut HashMap<PathBuf, super::diagnostic::Place>) {
-        let Some(SinkConfig::Store(config)) = typed(part, self.report) else { return };
-        if config.path.as_os_str().is_empty() {
-            self.add(part, "path", "the path of the store is empty; write for example ./data");
-        }
-        self.shown(
-            part,
-            "path",
-            "the path is shown in logs",
-            "write the path itself, or set the folder with --data",
-        );
-        if let Some(retention) = config.retention {
-            self.at_most(part, "retention", retention);
-            if retention.0 < SHORTEST_RETENTION {
-                let message = "`retention` must be an hour or more: whole hours and days are dropped";
-                self.add(part, "retention", message);
-            }
-        }
-        self.at_most(part, "flush", config.flush);
-        if config.flush.0 < SHORTEST_FLUSH {
-            self.add(
-                part,
-                "flush",
-                "`flush` must be 100ms or more: rows are durable before; 10m serves well",
-            );
-        }
-        if !(SMALLEST_BUFFER..=LARGEST_BUFFER).contains(&config.buffer) {
-            self.add(
-                part,
-                "buffer",
-                format!("`buffer` must be from {SMALLEST_BUFFER} to {LARGEST_BUFFER}; 128MiB serves well"),
-            );
-        }
-        let (path, mut fault) = part.fault_at("path", "two stores cannot share a folder");
-        let Some(here) = fault.place else { return };
-        let folder: PathBuf = config.path.components().filter(|part| *part != Component::CurDir).collect();
-        if let Some(first) = folders.insert(folder, here) {
-            fault.related.push((first, "used here first".into()));
-            self.report.add(&path, fault.help("give each store a `path` of its own"));
-        }
-    }
-
     /// A secret is a fault where the value `is_shown`.
-    fn shown(&mut self, part: &Part<'_>, key: &str, is_shown: &str, help: &str) {
+    pub(super) fn shown(&mut self, part: &Part<'_>, key: &str, is_shown: &str, help: &str) {
         if self.report.is_secret(&part.path.key(key)) {
             let (path, fault) = part.fault_at(key, format!("{is_shown}, and a secret must not be"));
             self.report.add(&path, fault.help(help));
         }
     }
 
-    fn positive(&mut self, part: &Part<'_>, key: &str, span: Span) {
+    pub(super) fn positive(&mut self, part: &Part<'_>, key: &str, span: Span) {
         if span.0.is_zero() {
             self.add(part, key, format!("{} must be longer than nothing", tick(key)));
         }
         self.at_most(part, key, span);
     }
 
-    fn at_most(&mut self, part: &Part<'_>, key: &str, span: Span) {
+    pub(super) fn at_most(&mut self, part: &Part<'_>, key: &str, span: Span) {
         if span.0 > LONGEST {
             self.add(part, key, format!("{} must be at most 100 years", tick(key)));
         }
     }
 
     /// Adds a fault at the value of a key. A message may have what would be right behind a semicolon.
-    fn add(&mut self, part: &Part<'_>, key: &str, message: impl Into<String>) {
+    pub(super) fn add(&mut self, part: &Part<'_>, key: &str, message: impl Into<String>) {
         let message = message.into();
         let (message, help) = message.split_once("; ").unwrap_or((&message, ""));
         let (path, fault) = part.fault_at(key, message);

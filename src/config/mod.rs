@@ -18,6 +18,7 @@ mod report;
 mod rows;
 mod schema;
 mod settings;
+mod sinks;
 #[cfg(test)]
 mod tests;
 mod transforms;

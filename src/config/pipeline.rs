@@ -80,6 +80,8 @@ pub enum TransformConfig {
 pub enum SinkConfig {
     /// The embedded store.
     Store(sink::store::Config),
+    /// InfluxDB.
+    Influxdb(Box<sink::influxdb::Config>),
     /// Standard output.
     Stdout(sink::stdout::Config),
 }
@@ -121,6 +123,7 @@ impl SinkConfig {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Store(_) => "store",
+            Self::Influxdb(_) => "influxdb",
             Self::Stdout(_) => "stdout",
         }
     }

@@ -10,13 +10,15 @@ use super::deliver::OpenSink;
 use super::queue::{Batching, Overflow};
 use crate::config::{Pipeline, SinkConfig, SourceConfig, SourceKind, TransformConfig};
 use crate::provider::{Collector, host, kvm};
-use crate::sink::{Sink, stdout, store};
+use crate::sink::{Sink, influxdb, stdout, store};
 use crate::telemetry::Telemetry;
 use crate::transform::Transform;
 use crate::{Error, Result, transform};
 
 /// Where checkpoints and dead letters lie if there is no store.
 const DATA: &str = "./data";
+/// The folder in it for the backlogs of sinks, each in one of its name.
+const BACKLOG: &str = "backlog";
 
 /// What is to run.
 pub struct Plan {
@@ -120,31 +122,14 @@ impl Plan {
             let unchanged = same_settings && running.is_some_and(|(_, running)| *running == *source);
             sources.push(source_plan(name, source, config.settings.jitter.0, unchanged));
         }
-        let (mut sinks, mut folder) = (Vec::new(), data.map(Path::to_owned));
+        let folder = data.map(Path::to_owned).or_else(|| first_store(config));
+        let folder = folder.unwrap_or_else(|| PathBuf::from(DATA));
+        let mut sinks = Vec::new();
         for (name, sink) in &config.sinks {
             let running =
                 previous.and_then(|p| p.sinks.iter().find(|(other, _)| other.as_str() == name.as_str()));
             let unchanged = same_settings && running.is_some_and(|(_, running)| *running == *sink);
-            let (mut sink, mut own) = (sink.clone(), None);
-            if let SinkConfig::Store(store) = &mut sink {
-                if let Some(data) = data {
-                    store.path = data.to_owned();
-                }
-                folder.get_or_insert_with(|| store.path.clone());
-                own = Some(store.path.clone());
-            }
-            let open = open_sink(name, sink, telemetry);
-            sinks.push(SinkPlan {
-                name: name.clone(),
-                unchanged,
-                folder: own,
-                queue_rows: config.settings.queue_rows,
-                batching: Batching::at_once(config.settings.batch_rows),
-                lanes: 1,
-                backlog: None,
-                overflow: Overflow::Block,
-                open,
-            });
+            sinks.push(sink_plan(name, sink.clone(), config, unchanged, data, &folder, telemetry));
         }
         let arrival = sources.iter().map(SourcePlan::arrival).max().unwrap_or_default();
         let running = previous.map_or(&[][..], |previous| &previous.transforms);
@@ -154,7 +139,7 @@ impl Plan {
         let transforms = transforms.collect::<Result<_>>()?;
         Ok(Self {
             name: config.name.clone(),
-            data: folder.unwrap_or_else(|| PathBuf::from(DATA)),
+            data: folder,
             dead_letter_bytes: config.settings.dead_letters.0,
             drain: config.settings.drain.0,
             sources,
@@ -181,6 +166,56 @@ impl SourcePlan {
     /// How long after a tick its rows may still come.
     fn arrival(&self) -> Duration {
         self.jitter.min(self.every / 10) + self.deadline
+    }
+}
+
+/// The folder of the first store, where the state of the pipeline lies too.
+fn first_store(config: &Pipeline) -> Option<PathBuf> {
+    config.sinks.iter().find_map(|(_, sink)| match sink {
+        SinkConfig::Store(store) => Some(store.path.clone()),
+        _ => None,
+    })
+}
+
+fn sink_plan(
+    name: &str,
+    mut sink: SinkConfig,
+    config: &Pipeline,
+    unchanged: bool,
+    data: Option<&Path>,
+    state: &Path,
+    telemetry: &Telemetry,
+) -> SinkPlan {
+    let (mut folder, mut backlog, mut lanes) = (None, None, 1);
+    let mut batching = Batching::at_once(config.settings.batch_rows);
+    match &mut sink {
+        SinkConfig::Store(store) => {
+            if let Some(data) = data {
+                store.path = data.to_owned();
+            }
+            folder = Some(store.path.clone());
+        }
+        SinkConfig::Influxdb(influx) => {
+            let path = influx.backlog.path.clone();
+            let path = path.unwrap_or_else(|| state.join(BACKLOG).join(name));
+            folder = Some(path.clone());
+            let (max_bytes, when_full) = (influx.backlog.max_bytes.0, influx.backlog.when_full);
+            backlog = Some(BacklogPlan { folder: path, max_bytes, when_full });
+            batching = Batching { rows: influx.batch.rows, age: influx.batch.age.0 };
+            lanes = influx.in_flight;
+        }
+        SinkConfig::Stdout(_) => {}
+    }
+    SinkPlan {
+        name: name.to_owned(),
+        unchanged,
+        folder,
+        queue_rows: config.settings.queue_rows,
+        batching,
+        lanes,
+        backlog,
+        overflow: Overflow::Block,
+        open: open_sink(name, sink, telemetry),
     }
 }
 
@@ -224,6 +259,9 @@ fn open_sink(name: &str, config: SinkConfig, telemetry: &Telemetry) -> OpenSink 
             Ok(match config {
                 SinkConfig::Store(config) => {
                     Arc::new(store::StoreSink::open(&name, &config, &telemetry).await?) as Arc<dyn Sink>
+                }
+                SinkConfig::Influxdb(config) => {
+                    Arc::new(influxdb::InfluxSink::open(&name, &config, &telemetry).await?)
                 }
                 SinkConfig::Stdout(config) => Arc::new(stdout::StdoutSink::new(&config)),
             })

@@ -213,7 +213,7 @@ fn stores() {
     store("buffer: 100GiB", &["5:31 `buffer` must be from 1MiB to 1GiB"]);
     store("buffer: lots", &["5:31 `sinks.out.buffer`: \"lots\" is not a size"]);
     store("path: ''", &["5:29 the path of the store is empty"]);
-    store("retention: 1d }\n  more: { type: store, path: data/.", &["6:30 two stores cannot share a folder"]);
+    store("retention: 1d }\n  more: { type: store, path: data/.", &["6:30 two sinks cannot share a folder"]);
     store("path: a }\n  more: { type: store, path: b", &[]);
 }
 
@@ -545,7 +545,7 @@ fn what_was_probably_meant_is_said() {
     };
     assert_eq!(
         helps("type: stdout", "type: stdot"),
-        ["did you mean `stdout`?", "allowed are `store`, `stdout`"]
+        ["did you mean `stdout`?", "allowed are `store`, `influxdb`, `stdout`"]
     );
     assert_eq!(helps("5s", "5"), ["write the unit, as in `5s`", "for example `10s`"]);
     assert_eq!(helps("name: local", "name: true"), ["put it in quotes: `\"true\"`"]);

@@ -4,6 +4,7 @@ mod faults;
 mod mutation;
 mod runs;
 mod secrets;
+mod sinks;
 
 use std::path::Path;
 
