@@ -129,6 +129,9 @@ async fn supervise(args: Args, screen: Screen) -> Result<ExitCode> {
         tracing::warn!("ended at once by a second signal; rows on their way are lost to this run");
         return Ok(ExitCode::from(CUT_SHORT));
     };
+    for (sink, rows) in &ending.kept {
+        tracing::info!(sink, rows, "rows wait in the backlog; the next run delivers them");
+    }
     for (sink, rows) in &ending.left {
         tracing::warn!(sink, rows, "rows were left: the sink did not take them in time");
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::screen::Screen;
 use crate::model::Size;
-use crate::pipeline::{Monitor, SinkPhase, SourcePhase, View};
+use crate::pipeline::{Monitor, SourcePhase, View};
 
 const REDRAW: Duration = Duration::from_secs(1);
 /// Rates are averages over this time, so that a source that collects every ten seconds does not flicker.
@@ -129,27 +129,28 @@ fn render(
         lines.extend(reason.map(|reason| format!("  {reason}")));
     }
     lines.push(format!(
-        "{:<16} {:<9} {:>6} {:>7} {:>10} {:>12} {:>7} {:>8}",
-        "sink", "state", "queue", "retries", "rows/s", "rows", "dead", "dropped"
+        "{:<16} {:<13} {:>9} {:>8} {:>7} {:>10} {:>12} {:>7} {:>8}",
+        "sink", "state", "queued", "oldest", "retries", "rows/s", "rows", "dead", "dropped"
     ));
     for sink in &view.sinks {
-        let (state, reason) = match &sink.numbers.phase {
-            SinkPhase::Opening => ("opening", None),
-            SinkPhase::Open => ("open", None),
-            SinkPhase::Retrying(reason) => ("retrying", Some(reason)),
-        };
         lines.push(format!(
-            "{:<16} {:<9} {:>6} {:>7} {:>10.1} {:>12} {:>7} {:>8}",
+            "{:<16} {:<13} {:>9} {:>8} {:>7} {:>10.1} {:>12} {:>7} {:>8}",
             sink.name,
-            state,
+            sink.numbers.phase.as_str(),
             sink.balance.queued,
-            sink.numbers.retries,
+            format!("{:.1}s", sink.oldest.as_secs_f64()),
+            sink.numbers.retries.values().sum::<u64>(),
             history.rate(&format!("sink {}", sink.name)),
             sink.balance.delivered,
             sink.balance.dead_lettered_rows(),
             sink.balance.dropped_rows(),
         ));
-        lines.extend(reason.map(|reason| format!("  {reason}")));
+        lines.extend(sink.numbers.phase.reason().map(|reason| format!("  {reason}")));
+        if let Some(backlog) = sink.numbers.backlog.as_ref().filter(|backlog| backlog.rows > 0) {
+            let (bytes, bound) = (Size(backlog.bytes), Size(backlog.max_bytes));
+            let blocked = backlog.blocked.as_ref().map_or_else(String::new, |reason| format!("; {reason}"));
+            lines.push(format!("  {} rows wait on disk: {bytes} of {bound}{blocked}", backlog.rows));
+        }
     }
     let address =
         surroundings.address.as_ref().map_or_else(String::new, |at| format!("   http://{at}/metrics"));
@@ -176,7 +177,7 @@ fn folder_size(folder: &Path, depth: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Balance, SinkNumbers, SinkView, SourceNumbers, SourceView};
+    use crate::pipeline::{Balance, SinkNumbers, SinkPhase, SinkView, SourceNumbers, SourceView};
 
     fn view(rows: u64) -> View {
         let waiting = SourcePhase::Waiting("cannot connect\x1b[2J qemu:///system: no socket".into());
@@ -194,7 +195,9 @@ mod tests {
                 name: "store".into(),
                 balance: Balance { accepted: rows, delivered: rows, ..Balance::default() },
                 numbers: SinkNumbers { phase: SinkPhase::Open, ..SinkNumbers::default() },
+                oldest: Duration::ZERO,
             }],
+            letters_discarded: 0,
             reloads: 0,
             reloads_refused: 0,
             stopping: false,

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::model::{Secret, Span};
+use crate::model::{Secret, Size, Span};
 
 /// Settings of a pipeline; each has a default that serves well.
 #[derive(Clone, PartialEq, Deserialize, JsonSchema)]
@@ -24,6 +24,8 @@ pub struct Settings {
     pub jitter: Span,
     /// How long a stop may take to bring the rows on their way to the sinks.
     pub drain: Span,
+    /// The most that dead letters may take of the disk; then the oldest make room.
+    pub dead_letters: Size,
     /// Where /healthz, /readyz and /metrics are served: ADDRESS:PORT, or none.
     pub listen: Listen,
     /// Token that /metrics demands; needed where other machines reach the address.
@@ -37,6 +39,7 @@ impl Default for Settings {
             batch_rows: 16_384,
             jitter: Span::seconds(5),
             drain: Span::seconds(30),
+            dead_letters: Size(1 << 30),
             listen: Listen::At(SocketAddr::from(([127, 0, 0, 1], 9273))),
             token: None,
         }

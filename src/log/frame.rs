@@ -1,11 +1,11 @@
 //! A frame: one batch as bytes.
 //!
 //! ```text
-//! magic u32 | length u32 | crc u32 | name length u32 | table name, padded | Arrow IPC stream, padded
+//! magic u32 | length u32 | crc u32 | name length u32 | rows u64 | table name, padded | Arrow IPC stream, padded
 //! ```
 //!
 //! Numbers are little-endian, the two parts are padded to eight bytes, and `length` counts both with their padding. The CRC-32 is
-//! over segment number, offset, the two lengths, and both parts.
+//! over segment number, offset, the two lengths, the rows, and both parts.
 
 use arrow::array::{Array, ArrayRef};
 use arrow::buffer::Buffer;
@@ -18,7 +18,7 @@ use crate::model::MetricBatch;
 use crate::{Error, Result};
 
 /// Bytes before the two parts.
-pub(super) const HEADER_BYTES: u64 = 16;
+pub(super) const HEADER_BYTES: u64 = 24;
 /// Frames begin at multiples of this, so that they are found again after damage.
 pub(super) const ALIGNMENT: u64 = 8;
 /// What a frame begins with: bytes that are not UTF-8, so that no text looks like it.
@@ -39,6 +39,8 @@ pub(super) struct Header {
     pub(super) length: u32,
     crc: u32,
     name_length: u32,
+    /// So that rows can be counted without reading them.
+    pub(super) rows: u64,
 }
 
 /// About how many bytes the frame of a batch will have. Counts the rows of a slice only, and not the frame that a
@@ -80,6 +82,7 @@ pub(super) fn encode(batch: &MetricBatch) -> Result<Encoded> {
     bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
     bytes[4..8].copy_from_slice(&(length as u32).to_le_bytes());
     bytes[12..16].copy_from_slice(&(name.len() as u32).to_le_bytes());
+    bytes[16..24].copy_from_slice(&(batch.rows() as u64).to_le_bytes());
     Ok(Encoded { bytes, parts })
 }
 
@@ -91,7 +94,7 @@ impl Encoded {
 
     /// The bytes for this place.
     pub(super) fn at(&mut self, place: Position) -> &[u8] {
-        let header = Header { length: word(&self.bytes, 4), crc: 0, name_length: word(&self.bytes, 12) };
+        let header = Header::read(&self.bytes);
         let mut crc = header.seed(place);
         crc.combine(&self.parts);
         self.bytes[8..12].copy_from_slice(&crc.finalize().to_le_bytes());
@@ -102,12 +105,17 @@ impl Encoded {
 impl Header {
     /// Reads a header; `None` if these bytes cannot be one.
     pub(super) fn parse(bytes: &[u8; HEADER_BYTES as usize]) -> Option<Self> {
-        let header = Self { length: word(bytes, 4), crc: word(bytes, 8), name_length: word(bytes, 12) };
+        let header = Self::read(bytes);
         let sound = word(bytes, 0) == MAGIC
             && u64::from(header.length) % ALIGNMENT == 0
             && header.length as usize <= MAX_LENGTH
             && header.name_length <= header.length;
         sound.then_some(header)
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        let rows = u64::from(word(bytes, 16)) | u64::from(word(bytes, 20)) << 32;
+        Self { length: word(bytes, 4), crc: word(bytes, 8), name_length: word(bytes, 12), rows }
     }
 
     /// Bytes of the whole frame.
@@ -147,6 +155,7 @@ impl Header {
         crc.update(&place.offset.to_le_bytes());
         crc.update(&self.length.to_le_bytes());
         crc.update(&self.name_length.to_le_bytes());
+        crc.update(&self.rows.to_le_bytes());
         crc
     }
 }

@@ -153,6 +153,30 @@ impl Log {
         self.shared.state.lock().bytes
     }
 
+    /// Where the log begins: what lies before was let go of.
+    ///
+    /// # Errors
+    /// The file system's trouble.
+    pub fn begin(&self) -> Result<Position> {
+        let first =
+            segments::list(&self.shared.folder)?.first().map_or(Position::START, |n| Position::start_of(*n));
+        Ok(trim::read(&self.shared.folder)?.max(first))
+    }
+
+    /// The first segment that appends have left behind, if there is one: the least that can be let go of.
+    ///
+    /// # Errors
+    /// The file system's trouble.
+    pub fn oldest_full_segment(&self) -> Result<Option<u64>> {
+        let numbers = segments::list(&self.shared.folder)?;
+        Ok(numbers.first().copied().filter(|oldest| *oldest < self.end().segment))
+    }
+
+    /// The folder of the segment files.
+    pub fn folder(&self) -> &Path {
+        &self.shared.folder
+    }
+
     /// Lets go of what lies before `upto`: nobody will read it again. Whole segment files are deleted, after the trim
     /// point is durable. It waits for the disk.
     ///

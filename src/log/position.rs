@@ -14,6 +14,16 @@ pub struct Position {
 impl Position {
     /// Before the first frame of any log.
     pub const START: Self = Self { segment: 0, offset: 0 };
+
+    /// Number of the segment that it lies in.
+    pub fn segment(self) -> u64 {
+        self.segment
+    }
+
+    /// Where a segment begins.
+    pub fn start_of(segment: u64) -> Self {
+        Self { segment, offset: 0 }
+    }
 }
 
 impl fmt::Display for Position {

@@ -1,5 +1,6 @@
 //! Reading a log from a position on, one frame in memory at a time.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,22 @@ impl LogReader {
     /// Damaged places that were skipped so far, or sound frames whose content could not be understood.
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// Rows of each segment from `from` on, without reading them: quick, however long the log. Rows in damaged frames
+    /// may be among them.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and the file system's trouble.
+    pub fn count_rows(folder: impl AsRef<Path>, from: Position) -> Result<BTreeMap<u64, u64>> {
+        let mut reader = Self::open(folder, from)?;
+        let mut rows = BTreeMap::new();
+        while reader.advance()?.is_some() {
+            if let Some(segment) = reader.current.take() {
+                rows.insert(segment.segment, segment.count_rows()?);
+            }
+        }
+        Ok(rows)
     }
 
     /// Opens the next segment, or `None` at the end.
@@ -159,7 +176,26 @@ impl SegmentReader {
         }
     }
 
-    fn frame_at(&self, offset: u64) -> Result<Option<Proven>> {
+    /// Rows that the headers from here on promise. A frame whose rows are damaged is counted, for its header does not
+    /// know; one whose header is damaged is not.
+    pub(super) fn count_rows(mut self) -> Result<u64> {
+        let mut rows = 0;
+        loop {
+            match self.header_at(self.offset)? {
+                Some((header, end)) => {
+                    rows += header.rows;
+                    self.offset = end;
+                }
+                None => match self.find_magic(self.offset + frame::ALIGNMENT)? {
+                    Some(found) => self.offset = found,
+                    None => return Ok(rows),
+                },
+            }
+        }
+    }
+
+    /// What looks like a header whose frame the file can hold, and the end of that frame.
+    fn header_at(&self, offset: u64) -> Result<Option<(Header, u64)>> {
         let mut header = [0; frame::HEADER_BYTES as usize];
         if !self.read_at(&mut header, offset)? {
             return Ok(None);
@@ -167,9 +203,11 @@ impl SegmentReader {
         let Some(header) = Header::parse(&header) else { return Ok(None) };
         let end = offset + header.frame_length();
         // A damaged length must not make us allocate what the file does not have.
-        if end > self.length {
-            return Ok(None);
-        }
+        Ok((end <= self.length).then_some((header, end)))
+    }
+
+    fn frame_at(&self, offset: u64) -> Result<Option<Proven>> {
+        let Some((header, end)) = self.header_at(offset)? else { return Ok(None) };
         let mut parts = vec![0; header.length as usize];
         let whole = self.read_at(&mut parts, offset + frame::HEADER_BYTES)?;
         let place = Position { segment: self.segment, offset };

@@ -7,7 +7,7 @@ use super::failed;
 use crate::{Error, ErrorKind, Result};
 
 /// What every segment file begins with: a name and the version of the format.
-pub(super) const HEADER: [u8; 8] = *b"BARLOG01";
+pub(super) const HEADER: [u8; 8] = *b"BARLOG02";
 /// Bytes before the first frame.
 pub(super) const HEADER_BYTES: u64 = HEADER.len() as u64;
 
@@ -34,14 +34,18 @@ pub(super) fn list(folder: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Refuses a file that a later version wrote. A header that is damaged is no reason to refuse: frames prove themselves.
+/// Refuses a file that another version wrote. A header that is damaged is no reason to refuse: frames prove themselves.
 pub(super) fn check_version(header: &[u8], path: &Path) -> Result<()> {
     let (name, version) = HEADER.split_at(6);
     if header.starts_with(name) && !header.ends_with(version) && header[6..].iter().all(u8::is_ascii_digit) {
         return Err(Error::new(
             ErrorKind::Unsupported,
             "read log segment",
-            format!("its format is {}; a later version wrote it", String::from_utf8_lossy(header)),
+            format!(
+                "its format is {}, and this version reads {}: another version of barograph wrote it",
+                String::from_utf8_lossy(header),
+                String::from_utf8_lossy(&HEADER)
+            ),
         )
         .with_resource(path.display().to_string()));
     }

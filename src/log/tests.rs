@@ -169,12 +169,12 @@ async fn a_position_is_never_given_twice_even_if_the_end_is_lost() {
 }
 
 #[tokio::test]
-async fn a_later_format_is_refused_and_left_alone() {
+async fn another_format_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(segments::path(folder.path(), 0), b"BARLOG02 something new").unwrap();
+    fs::write(segments::path(folder.path(), 0), b"BARLOG99 something new").unwrap();
     let error = Log::open(folder.path(), small()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(fs::read(segments::path(folder.path(), 0)).unwrap(), b"BARLOG02 something new");
+    assert_eq!(fs::read(segments::path(folder.path(), 0)).unwrap(), b"BARLOG99 something new");
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimestampNanosecondType};
 
 use super::table::{Catalog, ColumnKind, FieldType, REQUIRED_TAGS, Role, TIME, tag_type, time_type};
@@ -130,6 +131,24 @@ impl MetricBatch {
     #[must_use]
     pub fn slice(&self, offset: usize, length: usize) -> Self {
         Self { table: Arc::clone(&self.table), records: self.records.slice(offset, length) }
+    }
+
+    /// These rows, ascending, in a batch of their own.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] if there is no such row.
+    pub fn select(&self, rows: &[usize]) -> Result<Self> {
+        if rows.len() == self.rows() && rows.iter().copied().eq(0..self.rows()) {
+            return Ok(self.clone());
+        }
+        let unable = |reason: &str| Error::invalid("select rows of", reason).with_resource(self.table());
+        if rows.iter().any(|row| *row >= self.rows()) {
+            return Err(unable("it has fewer rows"));
+        }
+        let places = UInt64Array::from_iter_values(rows.iter().map(|row| *row as u64));
+        let records = take_record_batch(&self.records, &places);
+        let records = records.map_err(|e| unable("Arrow cannot take them out").with_source(e))?;
+        Ok(Self { table: Arc::clone(&self.table), records })
     }
 }
 

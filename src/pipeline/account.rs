@@ -14,21 +14,28 @@ use parking_lot::Mutex;
 pub enum Policy {
     /// A transform removed them, as the pipeline file asks.
     Transform,
-    /// The sink's queue was full, and the pipeline file asks to drop then.
+    /// The sink's queue or backlog was full, and the pipeline file asks to drop then.
     Overflow,
+    /// The disk damaged them while they waited in the backlog. Nobody asked for that, but the rows are gone.
+    Damaged,
+    /// They hold no value that the sink could write.
+    Empty,
     /// A reload removed the sink, and it did not take its rows in time.
     Removed,
 }
 
 impl Policy {
     /// Every policy there is.
-    pub(super) const ALL: [Self; 3] = [Self::Transform, Self::Overflow, Self::Removed];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Transform, Self::Overflow, Self::Damaged, Self::Empty, Self::Removed];
 
     /// The policy as a word, for logs and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Transform => "transform",
             Self::Overflow => "overflow",
+            Self::Damaged => "damaged",
+            Self::Empty => "empty",
             Self::Removed => "removed",
         }
     }

@@ -1,7 +1,9 @@
-//! How long to wait before the next try: twice as long each time, up to a limit, with jitter so that many do not
-//! come back together. There is no last try: rows are kept until they are taken.
+//! How long to wait before the next try: at random up to a bound that doubles (full jitter), so that many who failed
+//! together do not come back together. There is no last try: rows are kept until they are taken.
 
 use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
 use crate::{Error, Retry};
 
@@ -9,18 +11,18 @@ use crate::{Error, Retry};
 const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
 /// The waits of one series of failures.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Backoff {
     first: Duration,
     longest: Duration,
-    failures: u32,
+    bounds: ExponentialBackoff,
     random: fastrand::Rng,
 }
 
 impl Backoff {
-    /// Waits that start near `first` and end near `longest`.
+    /// Waits of up to `first` at first and up to `longest` in the end.
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, failures: 0, random: fastrand::Rng::new() }
+        Self { first, longest, bounds: bounds(first, longest), random: fastrand::Rng::new() }
     }
 
     /// The same waits on every run, for tests.
@@ -30,23 +32,15 @@ impl Backoff {
         self
     }
 
-    /// Failures since the last [`Self::reset`].
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// It worked: the next failure waits briefly again.
     pub fn reset(&mut self) {
-        self.failures = 0;
+        self.bounds = bounds(self.first, self.longest);
     }
 
-    /// The wait after one more failure: between half and all of the doubled time. Where the other side named a
-    /// time, the longer of both (at most ten minutes).
+    /// The wait after one more failure. Where the other side named a time, the longer of both (at most ten minutes).
     pub fn after(&mut self, error: &Error) -> Duration {
-        let factor = 2_u32.saturating_pow(self.failures.min(31));
-        self.failures = self.failures.saturating_add(1);
-        let full = self.first.saturating_mul(factor).min(self.longest);
-        let wait = full.mul_f64(0.5 + self.random.f64() / 2.0);
+        let bound = self.bounds.next().unwrap_or(self.longest);
+        let wait = bound.mul_f64(self.random.f64());
         match error.retry() {
             Retry::After(asked) => wait.max(asked.min(LONGEST_ASKED)),
             // Trying again will hardly help until somebody repairs something: ask slowly.
@@ -54,6 +48,12 @@ impl Backoff {
             Retry::Later => wait,
         }
     }
+}
+
+/// backon's own jitter adds to the delay, which keeps those apart that failed together but lets none come early; and it
+/// gives up after three tries unless told otherwise.
+fn bounds(first: Duration, longest: Duration) -> ExponentialBackoff {
+    ExponentialBuilder::new().with_min_delay(first).with_max_delay(longest).without_max_times().build()
 }
 
 #[cfg(test)]
@@ -65,15 +65,17 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_the_limit_and_start_over_after_success() {
+    fn bounds_double_up_to_the_limit_and_start_over_after_success() {
         let error = Error::unavailable("write", "down");
         let mut backoff = backoff();
-        for attempt in 0..40 {
-            let full = Duration::from_millis(100) * 2_u32.pow(attempt.min(12));
-            let full = full.min(Duration::from_secs(30));
+        let mut longest = Duration::ZERO;
+        for attempt in 0..1_000 {
+            let bound = Duration::from_millis(100) * 2_u32.pow(attempt.min(12));
             let wait = backoff.after(&error);
-            assert!(wait >= full / 2 && wait <= full, "{attempt}: {wait:?} of {full:?}");
+            assert!(wait <= bound.min(Duration::from_secs(30)), "{attempt}: {wait:?}");
+            longest = longest.max(wait);
         }
+        assert!(longest > Duration::from_secs(25), "jitter reaches over the whole bound: {longest:?}");
         backoff.reset();
         assert!(backoff.after(&error) <= Duration::from_millis(100));
     }

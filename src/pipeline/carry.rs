@@ -190,8 +190,10 @@ impl Carrier {
     async fn refuse(&mut self, index: usize, refused: Refused) {
         let rows = count(&refused.parcel);
         let Refused { parcel: Parcel { batch, acks }, error } = refused;
-        self.dead_letter(index, rows, &error, Some(&batch)).await;
-        acks.into_iter().for_each(Ack::settle);
+        // When time has run out the shares are dropped, and the rows come again.
+        if self.dead_letter(index, rows, &error, Some(&batch)).await {
+            acks.into_iter().for_each(Ack::settle);
+        }
     }
 
     /// Kept rows were booked as dropped when the transform took them; they come back to be counted.
@@ -203,16 +205,33 @@ impl Carrier {
         acks.into_iter().for_each(Ack::settle);
     }
 
-    async fn dead_letter(&mut self, index: usize, rows: u64, error: &Error, batch: Option<&MetricBatch>) {
+    /// Whether the rows are set aside; where they are not known they are only told of.
+    async fn dead_letter(
+        &mut self,
+        index: usize,
+        rows: u64,
+        error: &Error,
+        batch: Option<&MetricBatch>,
+    ) -> bool {
         let name = self.route.steps.get(index).map(|step| {
             let mut numbers = step.numbers.lock();
             numbers.refused += rows;
             numbers.name.clone()
         });
-        self.dead.record(name.as_deref().unwrap_or("transform"), rows, error, batch).await;
-        for outlet in &self.route.outlets {
-            outlet.state.account.dead_letter(rows, error.kind().as_str());
+        let name = name.as_deref().unwrap_or("transform");
+        let kept = match batch {
+            Some(batch) => self.dead.set_aside(name, error, batch, &self.give_up).await,
+            None => {
+                self.dead.note(name, "", rows, error);
+                true
+            }
+        };
+        if kept {
+            for outlet in &self.route.outlets {
+                outlet.state.account.dead_letter(rows, error.kind().as_str());
+            }
         }
+        kept
     }
 
     async fn fan_out(&mut self, parcel: Parcel) {

@@ -1,5 +1,5 @@
-//! One task per sink: takes parcels from the sink's queue, writes them together, tries again as the error allows, and
-//! settles what has found its end.
+//! Delivery to one sink: opens it, as often as it takes, and writes the parcels of each lane together, tries again as the
+//! error allows, and settles what has found its end.
 //!
 //! What an error means for the rows depends on its kind. `Invalid`, `Unsupported` and `Conflict` without retry speak
 //! about the rows: the load is halved until the bad part is alone, which is dead-lettered. Everything else speaks
@@ -8,24 +8,23 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::account::Policy;
 use super::backoff::Backoff;
 use super::dead_letter::DeadLetters;
 use super::log_limit::{LogLimit, lasted};
-use super::monitor::{SinkPhase, SinkState};
-use super::queue::Queue;
+use super::monitor::SinkState;
+use super::queue::{Batching, Queue};
+use super::target::{self, Target};
 use crate::model::{MetricBatch, Parcel};
 use crate::sink::{Sink, Written};
 use crate::{Error, ErrorKind, Result, Retry};
 
-/// Waits between two tries.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 /// How often one load may be refused before its pieces are dead-lettered whole. Finding one bad row among 16,384
 /// takes 15; a load in which everything is bad must not become a write for each row.
 const REFUSALS: u32 = 64;
@@ -38,18 +37,19 @@ const PANICS: u32 = 3;
 /// Opens a sink; may be called again, for a reload that is taken back.
 pub type OpenSink = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Sink>>> + Send + Sync>;
 
-/// Everything one delivery task needs.
+/// Everything that delivery to one sink needs; each lane has a clone.
+#[derive(Clone)]
 pub(super) struct Delivery {
     pub(super) state: Arc<SinkState>,
-    pub(super) queue: Arc<Queue>,
+    pub(super) target: Arc<Target>,
     pub(super) dead: Arc<DeadLetters>,
-    /// Rows written together at most, if they come in smaller parcels.
-    pub(super) batch_rows: usize,
+    pub(super) batching: Batching,
+    /// Whether the rows come out of a backlog, which takes them while the sink does not.
+    pub(super) durable: bool,
     /// Ends the task after the write in progress; what was not written goes back into the queue.
     pub(super) pause: CancellationToken,
     /// Ends the task at once; what was not acknowledged goes back into the queue.
     pub(super) abort: CancellationToken,
-    pub(super) limit: LogLimit,
 }
 
 /// What became of one load.
@@ -60,56 +60,63 @@ enum Attempt {
 }
 
 impl Delivery {
-    /// Delivers until the queue is closed and empty, or until paused or aborted. Gives the sink back to be closed.
-    /// Without a sink it opens one first, as often as it takes.
-    pub(super) async fn run(self, sink: Option<Arc<dyn Sink>>, open: OpenSink) -> Option<Arc<dyn Sink>> {
-        let sink = match sink {
-            Some(sink) => sink,
-            None => {
-                // Whoever starts without a sink has told that it does not open, or why it was closed.
-                let began = Instant::now();
-                let sink = self.open(open).await?;
-                tracing::info!(sink = self.state.name, lasted = %lasted(began), "sink is open");
-                sink
-            }
-        };
-        self.state.update(|numbers| numbers.phase = SinkPhase::Open);
+    /// Delivers what comes through one lane, until its queue is closed and empty, or until paused or aborted.
+    pub(super) async fn run(&self, sink: &dyn Sink, queue: &Queue) {
         loop {
             let parcels = tokio::select! {
                 biased;
-                () = self.abort.cancelled() => break,
-                () = self.pause.cancelled() => break,
-                parcels = self.queue.pop(self.batch_rows) => parcels,
+                () = self.abort.cancelled() => return,
+                () = self.pause.cancelled() => return,
+                parcels = queue.pop(self.batching) => parcels,
             };
-            let Some(parcels) = parcels else { break };
-            if let Err(left) = self.deliver(sink.as_ref(), parcels).await {
-                self.queue.put_back(left);
-                break;
+            let Some(parcels) = parcels else { return };
+            if !self.durable {
+                let oldest = parcels.first().and_then(|parcel| parcel.batch.times().first().copied());
+                self.state.update(|numbers| numbers.oldest = oldest);
+            }
+            if let Err(left) = self.deliver(sink, parcels).await {
+                return queue.put_back(left);
+            }
+            if !self.durable {
+                self.state.update(|numbers| numbers.oldest = None);
             }
         }
-        Some(sink)
     }
 
-    async fn open(&self, open: OpenSink) -> Option<Arc<dyn Sink>> {
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    /// Opens the sink, as often as it takes; `None` when interrupted.
+    pub(super) async fn open(&self, open: &OpenSink) -> Option<Arc<dyn Sink>> {
+        // Whoever starts without a sink has told that it does not open, or why it was closed.
+        let (began, limit) = (Instant::now(), LogLimit::default());
+        let mut backoff = Backoff::new(target::BACKOFF.0, target::BACKOFF.1);
         loop {
-            match open().await {
-                Ok(sink) => return Some(sink),
-                Err(error) => {
-                    if let Some(left_out) = self.limit.pass("open") {
-                        tracing::warn!(
-                            sink = self.state.name,
-                            error = error.chain(),
-                            left_out,
-                            "sink does not open"
-                        );
-                    }
-                    if !self.wait(backoff.after(&error)).await {
-                        return None;
-                    }
+            let error = match open().await {
+                Ok(sink) => {
+                    tracing::info!(sink = self.state.name, lasted = %lasted(began), "sink is open");
+                    return Some(sink);
                 }
+                Err(error) => error,
+            };
+            if self.durable {
+                // Its rows are taken and safe: that is no reason to call the pipeline not ready.
+                self.target.unopened(&error);
+            }
+            if let Some(left_out) = limit.pass("open") {
+                let error = error.chain();
+                tracing::warn!(sink = self.state.name, error, left_out, "sink does not open");
+            }
+            let wait = backoff.after(&error);
+            tokio::select! {
+                biased;
+                () = self.abort.cancelled() => return None,
+                () = self.pause.cancelled() => return None,
+                () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// The sink is open.
+    pub(super) fn opened(&self) {
+        self.target.answered();
     }
 
     /// Writes parcels to their end; gives back those without one when interrupted.
@@ -118,7 +125,7 @@ impl Delivery {
         let mut loads = vec![parcels];
         let mut refusals = 0;
         while let Some(mut load) = loads.pop() {
-            match self.attempt(sink, &load).await {
+            let kept = match self.attempt(sink, &load).await {
                 Attempt::Written(written) => self.settle(load, written).await,
                 Attempt::Refused(error) => {
                     refusals += 1;
@@ -127,14 +134,16 @@ impl Delivery {
                     {
                         loads.push(second);
                         loads.push(load);
+                        Ok(())
                     } else {
-                        self.give_up_rows(load, &error).await;
+                        self.give_up_rows(load, &error).await
                     }
                 }
-                Attempt::Interrupted => {
-                    loads.push(load);
-                    return Err(loads.into_iter().rev().flatten().collect());
-                }
+                Attempt::Interrupted => Err(load),
+            };
+            if let Err(load) = kept {
+                loads.push(load);
+                return Err(loads.into_iter().rev().flatten().collect());
             }
         }
         Ok(())
@@ -143,9 +152,14 @@ impl Delivery {
     /// Writes one load, as often as its errors allow.
     async fn attempt(&self, sink: &dyn Sink, load: &[Parcel]) -> Attempt {
         let batches: Vec<MetricBatch> = load.iter().map(|parcel| parcel.batch.clone()).collect();
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         let mut panics = 0;
         loop {
+            let turn = tokio::select! {
+                biased;
+                () = self.abort.cancelled() => return Attempt::Interrupted,
+                turn = self.target.turn() => turn,
+                () = self.pause.cancelled() => return Attempt::Interrupted,
+            };
             let write = AssertUnwindSafe(sink.write(&batches)).catch_unwind();
             let result = tokio::select! {
                 biased;
@@ -154,82 +168,81 @@ impl Delivery {
             };
             let error = match result {
                 Ok(Ok(written)) => {
-                    self.state.update(|numbers| {
-                        numbers.phase = SinkPhase::Open;
-                        numbers.writes += 1;
-                    });
-                    if let Some(lasted) = self.limit.forget("write") {
-                        tracing::info!(sink = self.state.name, %lasted, "sink writes again");
-                    }
+                    self.target.worked();
                     return Attempt::Written(written);
                 }
-                Ok(Err(error)) if speaks_about_rows(&error) => return Attempt::Refused(error),
+                Ok(Err(error)) if speaks_about_rows(&error) => {
+                    // It has read them, so it is there.
+                    self.target.answered();
+                    return Attempt::Refused(error);
+                }
                 Ok(Err(error)) => error,
                 Err(_) => {
                     panics += 1;
                     if panics >= PANICS {
-                        return Attempt::Refused(Error::new(
-                            ErrorKind::Unsupported,
-                            "write",
-                            "the sink panicked",
-                        ));
+                        let reason = "the sink panicked";
+                        return Attempt::Refused(Error::new(ErrorKind::Unsupported, "write", reason));
                     }
                     Error::unavailable("write", "the sink panicked")
                 }
             };
-            self.state.update(|numbers| {
-                numbers.phase = SinkPhase::Retrying(error.to_string());
-                numbers.retries += 1;
-            });
-            let wait = backoff.after(&error);
-            if let Some(left_out) = self.limit.pass("write") {
-                let error = error.chain();
-                tracing::warn!(sink = self.state.name, error, ?wait, left_out, "write failed; the rows wait");
-            }
-            if !self.wait(wait).await {
-                return Attempt::Interrupted;
-            }
+            self.target.failed(&error);
+            drop(turn);
         }
     }
 
-    async fn settle(&self, load: Vec<Parcel>, written: Written) {
+    /// Books what a write did; gives the load back if its dead letters cannot be kept before the end.
+    async fn settle(&self, load: Vec<Parcel>, written: Written) -> Result<(), Vec<Parcel>> {
         let total: u64 = load.iter().map(rows).sum();
-        let mut rest = total;
+        let mut dead = Vec::new();
         for rejected in &written.rejected {
-            let rejected_rows = u64::try_from(rejected.rows.len()).unwrap_or(u64::MAX).min(rest);
-            rest -= rejected_rows;
-            let batch = load.get(rejected.batch).map(|parcel| &parcel.batch);
-            self.dead.record(&self.state.name, rejected_rows, &rejected.error, batch).await;
-            self.state.account.dead_letter(rejected_rows, rejected.error.kind().as_str());
+            let batch = load.get(rejected.batch).map(|parcel| parcel.batch.select(&rejected.rows));
+            match batch {
+                Some(Ok(batch)) => {
+                    if !self.set_aside(&rejected.error, &batch).await {
+                        return Err(load);
+                    }
+                    dead.push((batch.rows() as u64, rejected.error.kind()));
+                }
+                Some(Err(error)) => {
+                    tracing::error!(sink = self.state.name, error = error.chain(), "a rejection")
+                }
+                None => {}
+            }
         }
-        let delivered = written.rows.min(rest);
+        for (rows, kind) in &dead {
+            self.state.account.dead_letter(*rows, kind.as_str());
+        }
+        let rest = total - dead.iter().map(|(rows, _)| rows).sum::<u64>().min(total);
+        let empty = written.empty.min(rest);
+        self.state.account.drop_rows(empty, Policy::Empty);
+        let delivered = written.rows.min(rest - empty);
         self.state.account.deliver(delivered);
-        let unaccounted = rest - delivered;
+        let unaccounted = rest - empty - delivered;
         if unaccounted > 0 {
             let error = Error::new(ErrorKind::Unsupported, "write", "the sink did not account for the rows");
-            self.dead.record(&self.state.name, unaccounted, &error, None).await;
+            self.dead.note(&self.state.name, "", unaccounted, &error);
             self.state.account.dead_letter(unaccounted, error.kind().as_str());
         }
         load.into_iter().for_each(Parcel::settle);
+        Ok(())
     }
 
-    async fn give_up_rows(&self, load: Vec<Parcel>, error: &Error) {
-        for parcel in load {
-            let count = rows(&parcel);
-            self.dead.record(&self.state.name, count, error, Some(&parcel.batch)).await;
-            self.state.account.dead_letter(count, error.kind().as_str());
+    /// Dead-letters a load; gives back what cannot be kept before the end.
+    async fn give_up_rows(&self, load: Vec<Parcel>, error: &Error) -> Result<(), Vec<Parcel>> {
+        let mut load = load.into_iter();
+        while let Some(parcel) = load.next() {
+            if !self.set_aside(error, &parcel.batch).await {
+                return Err(std::iter::once(parcel).chain(load).collect());
+            }
+            self.state.account.dead_letter(rows(&parcel), error.kind().as_str());
             parcel.settle();
         }
+        Ok(())
     }
 
-    /// Whether the time passed without interruption.
-    async fn wait(&self, time: Duration) -> bool {
-        tokio::select! {
-            biased;
-            () = self.abort.cancelled() => false,
-            () = self.pause.cancelled() => false,
-            () = tokio::time::sleep(time) => true,
-        }
+    async fn set_aside(&self, error: &Error, batch: &MetricBatch) -> bool {
+        self.dead.set_aside(&self.state.name, error, batch, &self.abort).await
     }
 }
 

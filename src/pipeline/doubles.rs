@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::clock::{Clock, nanoseconds};
 use super::deliver::OpenSink;
 use super::plan::{Plan, SinkPlan, SourcePlan, TransformPlan};
-use super::queue::Overflow;
+use super::queue::{Batching, Overflow};
 use crate::model::{Ack, BatchBuilder, Identity, MetricBatch, Parcel};
 use crate::provider::{Collection, Collector, Shard, Window};
 use crate::sink::{Rejected, Sink, Written};
@@ -340,7 +340,9 @@ pub(super) fn sink(name: &str, taken: &Arc<Taken>) -> SinkPlan {
         unchanged: false,
         folder: None,
         queue_rows: 100,
-        batch_rows: 50,
+        batching: Batching::at_once(50),
+        lanes: 1,
+        backlog: None,
         overflow: Overflow::Block,
         open: opener(taken),
     }
@@ -366,6 +368,7 @@ pub(super) fn plan(folder: &std::path::Path, sources: Vec<SourcePlan>, sinks: Ve
     Plan {
         name: "test".into(),
         data: folder.to_owned(),
+        dead_letter_bytes: 1 << 30,
         drain: Duration::from_secs(10),
         sources,
         transforms: Vec::new(),

@@ -24,6 +24,13 @@ struct ReasonLabel {
     reason: String,
 }
 
+/// Label of a sink's health.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    component: String,
+    state: &'static str,
+}
+
 /// The self-metrics of a process's pipeline.
 #[derive(Debug)]
 pub struct Metrics {
@@ -50,7 +57,14 @@ pub struct Metrics {
     transform_refused: Counters,
     sink_open: Gauges,
     sink_writes: Counters,
-    sink_retries: Counters,
+    sink_retries: Family<ReasonLabel, Counter>,
+    sink_health: Family<StateLabel, Gauge<f64, AtomicU64>>,
+    oldest: Gauges,
+    backlog_rows: Gauges,
+    backlog_bytes: Gauges,
+    backlog_max_bytes: Gauges,
+    backlog_blocked: Gauges,
+    letters_discarded: Counters,
     reloads: Counters,
     reloads_refused: Counters,
 }
@@ -110,7 +124,31 @@ impl Metrics {
             transform_refused: counter("barograph_transform_rows_refused", "Rows the transform refused"),
             sink_open: gauge("barograph_sink_open", "1 while the sink takes rows"),
             sink_writes: counter("barograph_sink_writes", "Writes that the sink took"),
-            sink_retries: counter("barograph_sink_retries", "Writes that failed and were tried again"),
+            sink_retries: reasons(
+                "barograph_sink_retries",
+                "Writes that failed and were tried again, by kind of error",
+            ),
+            sink_health: {
+                let family = Family::<StateLabel, Gauge<f64, AtomicU64>>::default();
+                telemetry.register(
+                    "barograph_sink_health",
+                    "1 for the state that the sink is in",
+                    family.clone(),
+                );
+                family
+            },
+            oldest: gauge("barograph_sink_oldest_seconds", "Age of the oldest row on its way to the sink"),
+            backlog_rows: gauge("barograph_backlog_rows", "Rows on disk that the sink has not acknowledged"),
+            backlog_bytes: gauge("barograph_backlog_bytes", "Bytes of the backlog on disk"),
+            backlog_max_bytes: gauge("barograph_backlog_max_bytes", "Bytes that the backlog may take"),
+            backlog_blocked: gauge(
+                "barograph_backlog_blocked",
+                "1 while the backlog takes no rows and sources wait",
+            ),
+            letters_discarded: counter(
+                "barograph_dead_letters_discarded_rows",
+                "Rows of dead letters that had to make room for newer ones",
+            ),
             reloads: counter("barograph_pipeline_reloads", "Reloads that took effect"),
             reloads_refused: counter("barograph_pipeline_reloads_refused", "Reloads that were refused"),
             telemetry: telemetry.clone(),
@@ -137,12 +175,15 @@ impl Metrics {
         }
         self.rows_dead_lettered.clear();
         self.rows_dropped.clear();
+        self.sink_retries.clear();
+        self.sink_health.clear();
         view.sources.iter().for_each(|source| self.publish_source(source));
         view.transforms.iter().for_each(|transform| self.publish_transform(transform));
         view.sinks.iter().for_each(|sink| self.publish_sink(sink));
         let label = ComponentLabel::new(&view.pipeline);
         count(&self.reloads, &label, view.reloads);
         count(&self.reloads_refused, &label, view.reloads_refused);
+        count(&self.letters_discarded, &label, view.letters_discarded);
     }
 
     fn publish_source(&self, source: &SourceView) {
@@ -192,7 +233,24 @@ impl Metrics {
         }
         measure(&self.sink_open, &label, f64::from(u8::from(sink.numbers.phase == SinkPhase::Open)));
         count(&self.sink_writes, &label, sink.numbers.writes);
-        count(&self.sink_retries, &label, sink.numbers.retries);
+        for cause in ["auth", "capacity", "denied", "not_found", "throttled", "unavailable"] {
+            by_reason(&self.sink_retries, cause, 0);
+        }
+        for (cause, retries) in &sink.numbers.retries {
+            by_reason(&self.sink_retries, cause, *retries);
+        }
+        for state in SinkPhase::ALL {
+            let label = StateLabel { component: sink.name.clone(), state };
+            let is = f64::from(u8::from(sink.numbers.phase.as_str() == state));
+            self.sink_health.get_or_create(&label).set(is);
+        }
+        measure(&self.oldest, &label, sink.oldest.as_secs_f64());
+        if let Some(backlog) = &sink.numbers.backlog {
+            measure(&self.backlog_rows, &label, number(backlog.rows));
+            measure(&self.backlog_bytes, &label, number(backlog.bytes));
+            measure(&self.backlog_max_bytes, &label, number(backlog.max_bytes));
+            measure(&self.backlog_blocked, &label, f64::from(u8::from(backlog.blocked.is_some())));
+        }
     }
 
     fn counter_families(&self) -> [&Counters; 15] {
@@ -209,13 +267,13 @@ impl Metrics {
             &self.transform_out,
             &self.transform_refused,
             &self.sink_writes,
-            &self.sink_retries,
+            &self.letters_discarded,
             &self.reloads,
             &self.reloads_refused,
         ]
     }
 
-    fn gauge_families(&self) -> [&Gauges; 6] {
+    fn gauge_families(&self) -> [&Gauges; 11] {
         [
             &self.rows_queued,
             &self.shards,
@@ -223,6 +281,11 @@ impl Metrics {
             &self.collection_duration,
             &self.lag,
             &self.sink_open,
+            &self.oldest,
+            &self.backlog_rows,
+            &self.backlog_bytes,
+            &self.backlog_max_bytes,
+            &self.backlog_blocked,
         ]
     }
 }

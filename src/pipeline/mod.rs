@@ -2,9 +2,9 @@
 //! acknowledgements that travel back and move the checkpoints.
 //!
 //! ```text
-//! collect ──┐                                ┌─ queue ─ deliver ─ sink
+//! collect ──┐                                ┌─ queue ─────────────────── deliver ─ sink that is durable itself
 //! collect ──┼─ channel ─ carry (transforms) ─┤
-//! collect ──┘                                └─ queue ─ deliver ─ sink
+//! collect ──┘                                └─ queue ─ backlog ─ lanes ─ deliver ─ sink beyond a network
 //!    ▲                                                     │
 //!    └───── window ───── acknowledgement ◄──── settled ────┘
 //! ```
@@ -14,6 +14,7 @@
 
 mod account;
 mod acknowledgement;
+mod backlog;
 mod backoff;
 mod carry;
 mod checkpoint;
@@ -21,6 +22,7 @@ mod clock;
 mod collect;
 mod dead_letter;
 mod deliver;
+mod lanes;
 mod log_limit;
 mod metrics;
 mod monitor;
@@ -30,19 +32,23 @@ mod reload;
 mod runner;
 mod running;
 mod schedule;
+mod target;
 
 pub use account::{Account, Balance, Policy};
 pub use acknowledgement::{Checkpoints, Marks};
+pub use backlog::BacklogPlan;
 pub use backoff::Backoff;
 pub use checkpoint::CheckpointFile;
 pub use clock::{Clock, SystemClock};
+pub use dead_letter::{Entry, Letter, LetterFolder};
 pub use deliver::OpenSink;
 pub use metrics::Metrics;
 pub use monitor::{
-    Monitor, SinkNumbers, SinkPhase, SinkView, SourceNumbers, SourcePhase, SourceView, TransformNumbers, View,
+    BacklogNumbers, Monitor, SinkNumbers, SinkPhase, SinkView, SourceNumbers, SourcePhase, SourceView,
+    TransformNumbers, View,
 };
 pub use plan::Plan;
-pub use queue::Overflow;
+pub use queue::{Batching, Overflow};
 pub use runner::{Ending, Runner};
 pub use schedule::{Schedule, Tick};
 

@@ -1,5 +1,6 @@
 //! What a running pipeline shows of itself: read by health checks, self-metrics and the live status.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use super::account::{Account, Balance};
 use super::acknowledgement::Marks;
 use super::clock::{Clock, duration};
+use super::dead_letter::DeadLetters;
 use crate::provider::Shard;
 
 /// Where a source stands.
@@ -31,8 +33,36 @@ pub enum SinkPhase {
     Opening,
     /// It takes rows.
     Open,
-    /// It does not take rows now, and why; the rows wait.
-    Retrying(String),
+    /// It asks for fewer requests, and why; the rows wait.
+    Throttled(String),
+    /// It refuses until somebody repairs the configuration or the permission, and why; the rows wait.
+    Misconfigured(String),
+    /// It does not answer or has trouble of its own, and why; the rows wait.
+    Down(String),
+}
+
+impl SinkPhase {
+    /// Every word for it.
+    pub(super) const ALL: [&'static str; 5] = ["opening", "ok", "throttled", "misconfigured", "down"];
+
+    /// The health as a word, for the status and for metric labels.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Open => "ok",
+            Self::Throttled(_) => "throttled",
+            Self::Misconfigured(_) => "misconfigured",
+            Self::Down(_) => "down",
+        }
+    }
+
+    /// Why it takes no rows.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Opening | Self::Open => None,
+            Self::Throttled(reason) | Self::Misconfigured(reason) | Self::Down(reason) => Some(reason),
+        }
+    }
 }
 
 /// What a source did since it was started.
@@ -69,8 +99,25 @@ pub struct SinkNumbers {
     pub phase: SinkPhase,
     /// Writes that the sink took.
     pub writes: u64,
-    /// Writes that failed and were tried again.
-    pub retries: u64,
+    /// Writes that failed and were tried again, by kind of error.
+    pub retries: BTreeMap<&'static str, u64>,
+    /// What waits on disk, if it has a backlog.
+    pub backlog: Option<BacklogNumbers>,
+    /// Time of the first row of the oldest batch on its way, nanoseconds since 1970 UTC.
+    pub oldest: Option<i64>,
+}
+
+/// What a backlog holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BacklogNumbers {
+    /// Rows that the sink has not acknowledged.
+    pub rows: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The most that it may take of the disk.
+    pub max_bytes: u64,
+    /// Why it takes no rows now.
+    pub blocked: Option<String>,
 }
 
 /// One source as the others see it.
@@ -127,6 +174,8 @@ pub struct SinkView {
     pub balance: Balance,
     /// What it did.
     pub numbers: SinkNumbers,
+    /// Age of the oldest row on its way; nothing while none waits.
+    pub oldest: Duration,
 }
 
 /// A pipeline at one moment.
@@ -140,6 +189,8 @@ pub struct View {
     pub transforms: Vec<TransformNumbers>,
     /// The sinks in file order.
     pub sinks: Vec<SinkView>,
+    /// Rows of dead letters that had to make room for newer ones.
+    pub letters_discarded: u64,
     /// Reloads that took effect.
     pub reloads: u64,
     /// Reloads that were refused.
@@ -155,6 +206,7 @@ pub struct Monitor(Arc<Inner>);
 struct Inner {
     clock: Arc<dyn Clock>,
     marks: Arc<Marks>,
+    dead: Arc<DeadLetters>,
     parts: RwLock<Parts>,
 }
 
@@ -170,8 +222,8 @@ pub(super) struct Parts {
 }
 
 impl Monitor {
-    pub(super) fn new(clock: Arc<dyn Clock>, marks: Arc<Marks>) -> Self {
-        Self(Arc::new(Inner { clock, marks, parts: RwLock::default() }))
+    pub(super) fn new(clock: Arc<dyn Clock>, marks: Arc<Marks>, dead: Arc<DeadLetters>) -> Self {
+        Self(Arc::new(Inner { clock, marks, dead, parts: RwLock::default() }))
     }
 
     /// Changes what is shown; `change` must not block.
@@ -193,16 +245,17 @@ impl Monitor {
             let lag = mark.map_or_else(|| state.started.elapsed(), |mark| duration(now.saturating_sub(mark)));
             SourceView { name: state.name.clone(), every: state.every, numbers, lag }
         };
-        let sink = |state: &Arc<SinkState>| SinkView {
-            name: state.name.clone(),
-            balance: state.account.balance(),
-            numbers: state.numbers.lock().clone(),
+        let sink = |state: &Arc<SinkState>| {
+            let numbers = state.numbers.lock().clone();
+            let oldest = numbers.oldest.map(|time| duration(now.saturating_sub(time))).unwrap_or_default();
+            SinkView { name: state.name.clone(), balance: state.account.balance(), numbers, oldest }
         };
         View {
             pipeline: parts.pipeline.clone(),
             sources: parts.sources.iter().map(source).collect(),
             transforms: parts.transforms.iter().map(|numbers| numbers.lock().clone()).collect(),
             sinks: parts.sinks.iter().map(sink).collect(),
+            letters_discarded: self.0.dead.discarded(),
             reloads: parts.reloads,
             reloads_refused: parts.reloads_refused,
             stopping: parts.stopping,

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backlog::BacklogPlan;
 use super::deliver::OpenSink;
-use super::queue::Overflow;
+use super::queue::{Batching, Overflow};
 use crate::config::{Pipeline, SinkConfig, SourceConfig, SourceKind, TransformConfig};
 use crate::provider::{Collector, host, kvm};
 use crate::sink::{Sink, influxdb, stdout, store};
@@ -23,6 +24,8 @@ pub struct Plan {
     pub name: String,
     /// Folder of the checkpoints and dead letters.
     pub data: PathBuf,
+    /// The most that dead letters may take of the disk.
+    pub dead_letter_bytes: u64,
     /// How long a stop may take to bring the rows on their way to the sinks.
     pub drain: Duration,
     /// In file order.
@@ -76,8 +79,12 @@ pub struct SinkPlan {
     pub folder: Option<PathBuf>,
     /// Rows that may wait for it.
     pub queue_rows: usize,
-    /// Rows written together at most, if they come in smaller parcels.
-    pub batch_rows: usize,
+    /// What is written together.
+    pub batching: Batching,
+    /// Writes that may be on their way at once; more than one only behind a backlog.
+    pub lanes: usize,
+    /// Where its rows wait on disk until it has acknowledged them, if it does not keep them safe itself.
+    pub backlog: Option<BacklogPlan>,
     /// What happens when its queue is full.
     pub overflow: Overflow,
     /// Opens it.
@@ -132,7 +139,9 @@ impl Plan {
                 unchanged,
                 folder: own,
                 queue_rows: config.settings.queue_rows,
-                batch_rows: config.settings.batch_rows,
+                batching: Batching::at_once(config.settings.batch_rows),
+                lanes: 1,
+                backlog: None,
                 overflow: Overflow::Block,
                 open,
             });
@@ -146,6 +155,7 @@ impl Plan {
         Ok(Self {
             name: config.name.clone(),
             data: folder.unwrap_or_else(|| PathBuf::from(DATA)),
+            dead_letter_bytes: config.settings.dead_letters.0,
             drain: config.settings.drain.0,
             sources,
             transforms,

@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use crate::model::Parcel;
 
@@ -17,6 +19,22 @@ pub enum Overflow {
     Block,
     /// The newest rows are dropped and counted as such: a sink that may lag never holds up the others.
     Drop,
+}
+
+/// What is taken out of a queue together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// Rows at most, if they come in smaller parcels.
+    pub rows: usize,
+    /// How long fewer rows wait for more.
+    pub age: Duration,
+}
+
+impl Batching {
+    /// Whatever waits, up to so many rows.
+    pub fn at_once(rows: usize) -> Self {
+        Self { rows, age: Duration::ZERO }
+    }
 }
 
 /// Parcels on their way to one sink.
@@ -32,6 +50,8 @@ pub(super) struct Queue {
 struct State {
     parcels: VecDeque<Parcel>,
     rows: usize,
+    /// Since when the oldest waits.
+    since: Option<Instant>,
     closed: bool,
 }
 
@@ -58,6 +78,7 @@ impl Queue {
             return Err(parcel);
         }
         state.rows += rows;
+        state.since.get_or_insert_with(Instant::now);
         state.parcels.push_back(parcel);
         drop(state);
         self.filled.notify_one();
@@ -78,35 +99,35 @@ impl Queue {
         }
     }
 
-    /// Takes what waits, oldest first: at least one parcel, and more while the sum stays within `rows`. `None` once
-    /// the queue is closed and empty.
-    pub(super) async fn pop(&self, rows: usize) -> Option<Vec<Parcel>> {
+    /// Takes what waits, oldest first: at least one parcel, and more while the sum stays within the rows of a batch.
+    /// Fewer rows wait for more until the oldest has the age. `None` once the queue is closed and empty.
+    pub(super) async fn pop(&self, batching: Batching) -> Option<Vec<Parcel>> {
         loop {
             let filled = self.filled.notified();
-            {
+            let due = {
                 let mut state = self.state.lock();
-                let mut taken: Vec<Parcel> = Vec::new();
-                let mut sum = 0;
-                while let Some(parcel) = state.parcels.front() {
-                    let next = parcel.batch.rows();
-                    if !taken.is_empty() && sum + next > rows {
-                        break;
-                    }
-                    sum += next;
-                    taken.extend(state.parcels.pop_front());
-                }
-                state.rows -= sum;
-                let closed = state.closed;
-                drop(state);
-                if !taken.is_empty() {
+                let due = state.since.map(|since| since + batching.age);
+                let ripe = state.closed
+                    || state.rows >= batching.rows
+                    || due.is_some_and(|due| batching.age.is_zero() || due <= Instant::now());
+                if ripe && !state.parcels.is_empty() {
+                    let taken = state.take(batching.rows);
+                    drop(state);
                     self.room.notify_waiters();
                     return Some(taken);
                 }
-                if closed {
+                if state.closed {
                     return None;
                 }
+                due
+            };
+            match due {
+                None => filled.await,
+                Some(due) => tokio::select! {
+                    () = filled => {}
+                    () = sleep_until(due) => {}
+                },
             }
-            filled.await;
         }
     }
 
@@ -117,6 +138,7 @@ impl Queue {
             state.rows += parcel.batch.rows();
             state.parcels.push_front(parcel);
         }
+        state.since = (!state.parcels.is_empty()).then(Instant::now);
         drop(state);
         self.filled.notify_one();
     }
@@ -131,7 +153,7 @@ impl Queue {
     /// Takes everything that is left.
     pub(super) fn drain(&self) -> Vec<Parcel> {
         let mut state = self.state.lock();
-        state.rows = 0;
+        (state.rows, state.since) = (0, None);
         state.parcels.drain(..).collect()
     }
 
@@ -139,6 +161,24 @@ impl Queue {
     #[cfg(test)]
     pub(super) fn rows(&self) -> usize {
         self.state.lock().rows
+    }
+}
+
+impl State {
+    fn take(&mut self, rows: usize) -> Vec<Parcel> {
+        let (mut taken, mut sum) = (Vec::new(), 0);
+        while let Some(parcel) = self.parcels.front() {
+            let next = parcel.batch.rows();
+            if !taken.is_empty() && sum + next > rows {
+                break;
+            }
+            sum += next;
+            taken.extend(self.parcels.pop_front());
+        }
+        self.rows -= sum;
+        // What stays is as good as new: it could not have gone with the others.
+        self.since = (!self.parcels.is_empty()).then(Instant::now);
+        taken
     }
 }
 
@@ -163,9 +203,26 @@ mod tests {
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!pushing.is_finished());
-        assert_eq!(queue.pop(6).await.unwrap().len(), 2);
+        assert_eq!(queue.pop(Batching::at_once(6)).await.unwrap().len(), 2);
         assert!(pushing.await.unwrap());
         assert_eq!(queue.rows(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_rows_wait_for_more_but_not_longer_than_their_age_and_not_for_a_closed_queue() {
+        let queue = Queue::new(100);
+        let batching = Batching { rows: 10, age: Duration::from_secs(5) };
+        let began = Instant::now();
+        queue.push(parcel(3)).await.unwrap();
+        assert_eq!(queue.pop(batching).await.unwrap().len(), 1);
+        assert_eq!(began.elapsed().as_secs(), 5);
+        for _ in 0..4 {
+            queue.push(parcel(3)).await.unwrap();
+        }
+        assert_eq!(queue.pop(batching).await.unwrap().len(), 3, "full: at once");
+        queue.close();
+        assert_eq!(queue.pop(batching).await.unwrap().len(), 1);
+        assert_eq!(began.elapsed().as_secs(), 5);
     }
 
     #[tokio::test]
@@ -173,7 +230,7 @@ mod tests {
         let queue = Queue::new(10);
         queue.push(parcel(1_000)).await.unwrap();
         assert!(queue.try_push(parcel(1)).is_err());
-        assert_eq!(queue.pop(100).await.unwrap()[0].batch.rows(), 1_000);
+        assert_eq!(queue.pop(Batching::at_once(100)).await.unwrap()[0].batch.rows(), 1_000);
     }
 
     #[tokio::test]
@@ -182,10 +239,11 @@ mod tests {
         for rows in [1, 2, 3] {
             queue.push(parcel(rows)).await.unwrap();
         }
-        let taken = queue.pop(3).await.unwrap();
+        let taken = queue.pop(Batching::at_once(3)).await.unwrap();
         queue.put_back(taken);
         assert_eq!(queue.rows(), 6);
-        let order: Vec<_> = queue.pop(100).await.unwrap().iter().map(|p| p.batch.rows()).collect();
+        let order: Vec<_> =
+            queue.pop(Batching::at_once(100)).await.unwrap().iter().map(|p| p.batch.rows()).collect();
         assert_eq!(order, [1, 2, 3]);
     }
 
@@ -195,7 +253,7 @@ mod tests {
         queue.push(parcel(1)).await.unwrap();
         queue.close();
         assert!(queue.push(parcel(1)).await.is_err());
-        assert!(queue.pop(100).await.is_some());
-        assert!(queue.pop(100).await.is_none());
+        assert!(queue.pop(Batching::at_once(100)).await.is_some());
+        assert!(queue.pop(Batching::at_once(100)).await.is_none());
     }
 }

@@ -14,7 +14,7 @@ use super::carry::Route;
 use super::checkpoint::CheckpointFile;
 use super::plan::{Plan, SinkPlan};
 use super::runner::{Keeper, Runner, build, open_all, show, steps};
-use super::running::{RunningSink, RunningSource, close, cut_short};
+use super::running::{RunningSink, RunningSource, cut_short};
 use crate::{Error, Result};
 
 impl Runner {
@@ -71,7 +71,7 @@ impl Runner {
         let new = cut.run_until_cancelled(open_all(new)).await.ok_or_else(cut_short)??;
         if let Err(error) = self.replace_sinks(replacing, deadline, cut).await {
             for (plan, sink) in new {
-                close(&plan.name, sink).await;
+                sink.close(&plan.name).await;
             }
             return Err(error);
         }
@@ -117,7 +117,7 @@ impl Runner {
         if moved {
             let next = Keeper::start(CheckpointFile::new(&plan.data), lock, &self.marks);
             std::mem::replace(&mut self.keeper, next).end().await;
-            self.context.dead.move_to(&plan.data);
+            self.context.dead.move_to(&plan.data, plan.dead_letter_bytes);
         }
         self.start_sources(new_sources);
         self.forget_sources();
@@ -163,8 +163,11 @@ fn continued(running: &[RunningSink], plans: &[SinkPlan]) -> Vec<Option<usize>> 
         Some(place)
     };
     let by_folder: Vec<_> = plans.iter().map(|plan| claim(&|sink| sink.plan().shares_folder(plan))).collect();
-    let by_name =
-        |(plan, found): (&SinkPlan, Option<usize>)| found.or_else(|| claim(&|sink| sink.name() == plan.name));
+    // What waits in a backlog stays in its folder, so that only who has the same one can continue it.
+    let stays = |sink: &RunningSink| sink.plan().backlog.is_some();
+    let by_name = |(plan, found): (&SinkPlan, Option<usize>)| {
+        found.or_else(|| claim(&|sink| sink.name() == plan.name && !stays(sink)))
+    };
     plans.iter().zip(by_folder).map(by_name).collect()
 }
 

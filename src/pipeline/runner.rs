@@ -18,7 +18,7 @@ use super::dead_letter::DeadLetters;
 use super::log_limit::LogLimit;
 use super::monitor::{Monitor, SourceState, TransformNumbers};
 use super::plan::{Plan, SinkPlan, SourcePlan, TransformPlan};
-use super::running::{OpenedSink, RunningSink, RunningSource, SinkContext, close, open};
+use super::running::{Opened, RunningSink, RunningSource, SinkContext, open};
 use crate::Result;
 use crate::log::FolderLock;
 use crate::model::Parcel;
@@ -64,6 +64,8 @@ pub struct Ending {
     /// Rows that were not taken within the drain limit, by sink; sinks without any are left out. Their marks have
     /// not moved: sources that can will bring them again.
     pub left: Vec<(String, u64)>,
+    /// Rows that are safe in the backlogs of their sinks, by sink: the next run delivers them.
+    pub kept: Vec<(String, u64)>,
 }
 
 impl Runner {
@@ -85,8 +87,10 @@ impl Runner {
         let lock = file.lock()?;
         let marks = Marks::resume(&file.load()?);
         let sources = build(plan.sources)?;
-        let context =
-            SinkContext { dead: Arc::new(DeadLetters::new(&plan.data)), failed: CancellationToken::new() };
+        let context = SinkContext {
+            dead: Arc::new(DeadLetters::new(&plan.data, plan.dead_letter_bytes)),
+            failed: CancellationToken::new(),
+        };
         let sinks = open_all(plan.sinks).await?;
         let sinks: Vec<_> =
             sinks.into_iter().map(|(plan, sink)| RunningSink::start(plan, sink, &context)).collect();
@@ -95,7 +99,7 @@ impl Runner {
         let (replace, replacements) = mpsc::channel(RELOADS);
         let give_up = CancellationToken::new();
         let steps = steps(plan.transforms);
-        let monitor = Monitor::new(Arc::clone(&clock), Arc::clone(&marks));
+        let monitor = Monitor::new(Arc::clone(&clock), Arc::clone(&marks), Arc::clone(&context.dead));
         show(&monitor, &plan.name, &steps);
         let outlets = sinks.iter().map(|sink| sink.outlet.clone()).collect();
         let mut route = Route { steps, outlets, arrival: plan.arrival };
@@ -202,15 +206,21 @@ impl Runner {
         }
         let ends = self.sinks.into_iter().map(|sink| async move {
             let state = Arc::clone(&sink.outlet.state);
+            let remains = sink.ended(deadline).await;
             // Dropping the shares tells the marks that these rows did not arrive.
-            drop(sink.ended(deadline).await);
-            (state.name.clone(), state.account.balance().queued)
+            drop(remains.left);
+            let left = state.account.balance().queued.saturating_sub(remains.kept);
+            (state.name.clone(), left, remains.kept)
         });
-        let left = futures::future::join_all(ends).await;
+        let ends = futures::future::join_all(ends).await;
         // Each has a limit of its own, which began to run at the reload.
         while self.leaving.join_next().await.is_some() {}
         self.keeper.end().await;
-        Ending { left: left.into_iter().filter(|(_, rows)| *rows > 0).collect() }
+        let some = |rows: &dyn Fn(&(String, u64, u64)) -> u64| {
+            let rows = ends.iter().map(|end| (end.0.clone(), rows(end)));
+            rows.filter(|(_, rows)| *rows > 0).collect()
+        };
+        Ending { left: some(&|end| end.1), kept: some(&|end| end.2) }
     }
 }
 
@@ -250,14 +260,14 @@ pub(super) fn build(plans: Vec<SourcePlan>) -> Result<Vec<(SourcePlan, Arc<dyn C
 }
 
 /// Opens all or none.
-pub(super) async fn open_all(plans: Vec<SinkPlan>) -> Result<Vec<(SinkPlan, OpenedSink)>> {
+pub(super) async fn open_all(plans: Vec<SinkPlan>) -> Result<Vec<(SinkPlan, Opened)>> {
     let mut opened = Vec::new();
     for plan in plans {
         match open(&plan).await {
             Ok(sink) => opened.push((plan, sink)),
             Err(error) => {
                 for (plan, sink) in opened {
-                    close(&plan.name, sink).await;
+                    sink.close(&plan.name).await;
                 }
                 return Err(error);
             }

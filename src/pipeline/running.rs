@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::task::JoinHandle;
+use futures::future::BoxFuture;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::account::Policy;
+use super::backlog::{self, Backlog, BacklogPlan};
+use super::backoff::Backoff;
 use super::carry::Outlet;
 use super::collect::Source;
 use super::dead_letter::DeadLetters;
@@ -18,6 +21,7 @@ use super::log_limit::LogLimit;
 use super::monitor::{SinkPhase, SinkState, SourcePhase, SourceState};
 use super::plan::SinkPlan;
 use super::queue::Queue;
+use super::target::{self, Target};
 use crate::model::Parcel;
 use crate::sink::Sink;
 use crate::{Error, Result, Retry};
@@ -74,7 +78,9 @@ pub(super) struct RunningSink {
     plan: SinkPlan,
     pause: CancellationToken,
     abort: CancellationToken,
-    task: JoinHandle<OpenedSink>,
+    /// A stop need not wait any longer: the rows are on disk and the sink does not take them.
+    safe: BoxFuture<'static, ()>,
+    task: JoinHandle<Opened>,
 }
 
 /// What sinks need from the pipeline around them.
@@ -87,40 +93,54 @@ pub(super) struct SinkContext {
 
 impl RunningSink {
     /// Starts to deliver to a sink that is new in the pipeline. Without an open sink the task opens it.
-    pub(super) fn start(plan: SinkPlan, sink: OpenedSink, context: &SinkContext) -> Self {
+    pub(super) fn start(plan: SinkPlan, opened: Opened, context: &SinkContext) -> Self {
         let state = SinkState::new(&plan.name);
         let queue = Arc::new(Queue::new(plan.queue_rows));
         let outlet = Outlet { state, queue, overflow: plan.overflow };
-        Self::resume(plan, sink, outlet, context)
+        Self::resume(plan, opened, outlet, true, context)
     }
 
-    /// Starts to deliver what waits in the queue of the sink that this one continues.
-    fn resume(plan: SinkPlan, sink: OpenedSink, mut outlet: Outlet, context: &SinkContext) -> Self {
-        let (pause, abort) = (CancellationToken::new(), CancellationToken::new());
+    /// Starts to deliver what waits for the sink that this one continues. What waits in a backlog is accepted again if
+    /// it is `new` to the account.
+    fn resume(plan: SinkPlan, opened: Opened, mut outlet: Outlet, new: bool, context: &SinkContext) -> Self {
+        let abort = CancellationToken::new();
+        let pause = abort.child_token();
         if outlet.state.name != plan.name {
             outlet.state = outlet.state.renamed(&plan.name);
         }
         outlet.overflow = plan.overflow;
         outlet.queue.set_limit(plan.queue_rows);
+        let target = Arc::new(Target::new(Arc::clone(&outlet.state)));
         let delivery = Delivery {
             state: Arc::clone(&outlet.state),
-            queue: Arc::clone(&outlet.queue),
+            target: Arc::clone(&target),
             dead: Arc::clone(&context.dead),
-            batch_rows: plan.batch_rows,
+            batching: plan.batching,
+            durable: plan.backlog.is_some(),
             pause: pause.clone(),
             abort: abort.clone(),
-            limit: LogLimit::default(),
         };
-        let (open, failed, name) = (Arc::clone(&plan.open), context.failed.clone(), plan.name.clone());
+        let (failed, name) = (context.failed.clone(), plan.name.clone());
+        let spooled = CancellationToken::new();
+        let work = Work { delivery, plan: plan.clone(), queue: Arc::clone(&outlet.queue), new };
+        let work = work.run(opened, spooled.clone());
         let task = tokio::spawn(async move {
-            let run = AssertUnwindSafe(delivery.run(sink, open)).catch_unwind();
+            let run = AssertUnwindSafe(work).catch_unwind();
             run.await.unwrap_or_else(|_| {
                 tracing::error!(sink = name, "the delivery panicked");
                 failed.cancel();
-                None
+                Opened::default()
             })
         });
-        Self { outlet, plan, pause, abort, task }
+        let durable = plan.backlog.is_some();
+        let safe = Box::pin(async move {
+            if !durable {
+                std::future::pending::<()>().await;
+            }
+            spooled.cancelled().await;
+            target.failing().await;
+        });
+        Self { outlet, plan, pause, abort, safe, task }
     }
 
     /// The sink's name.
@@ -147,8 +167,8 @@ impl RunningSink {
     ) -> (Self, Result<()>) {
         let (old, outlet) = self.halt(deadline, cut).await;
         match cut.run_until_cancelled(open(&plan)).await.unwrap_or_else(|| Err(cut_short())) {
-            Ok(sink) => (Self::resume(plan, sink, outlet, context), Ok(())),
-            Err(error) => (Self::resume(old, None, outlet, context), Err(error)),
+            Ok(opened) => (Self::resume(plan, opened, outlet, false, context), Ok(())),
+            Err(error) => (Self::resume(old, Opened::default(), outlet, false, context), Err(error)),
         }
     }
 
@@ -162,32 +182,46 @@ impl RunningSink {
         context: &SinkContext,
     ) -> Self {
         let (_, outlet) = self.halt(deadline, cut).await;
-        Self::resume(old, None, outlet, context)
+        Self::resume(old, Opened::default(), outlet, false, context)
     }
 
-    /// Ends the delivery and closes the sink; what it did not write waits in the queue.
+    /// Ends the delivery and closes the sink; what it did not write waits in the queue, or in its backlog.
     async fn halt(self, deadline: Instant, cut: &CancellationToken) -> (SinkPlan, Outlet) {
         self.pause.cancel();
-        let patience = cut.run_until_cancelled(sleep_until(deadline));
-        let sink = end(&self.plan.name, self.task, &self.abort, patience).await;
+        // Whatever the reload spent on other sinks, this one may finish what it has.
+        let until = cut.run_until_cancelled(sleep_until(deadline));
+        let patience = async { tokio::join!(until, sleep(GOODBYE)) };
+        let opened = end(&self.plan.name, self.task, &self.abort, patience).await;
         self.outlet.state.update(|numbers| numbers.phase = SinkPhase::Opening);
-        close(&self.plan.name, sink).await;
+        opened.close(&self.plan.name).await;
         (self.plan, self.outlet)
     }
 
-    /// Waits until the closed queue is empty, or `deadline`, and closes the sink. Returns what was left.
-    pub(super) async fn ended(self, deadline: Instant) -> Vec<Parcel> {
-        let sink = end(&self.plan.name, self.task, &self.abort, sleep_until(deadline)).await;
-        close(&self.plan.name, sink).await;
-        self.outlet.queue.drain()
+    /// Waits until the closed queue is empty and all is delivered, or `deadline`, and closes the sink. One with a backlog
+    /// does not wait for a sink that takes no rows.
+    pub(super) async fn ended(self, deadline: Instant) -> Remains {
+        let patience = async {
+            tokio::select! {
+                // Whatever the stop spent on other sinks, this one may finish what it has.
+                _ = async { tokio::join!(sleep_until(deadline), sleep(GOODBYE)) } => {}
+                () = self.safe => {}
+            }
+        };
+        let opened = end(&self.plan.name, self.task, &self.abort, patience).await;
+        // One that was cut off is known as it was shown last.
+        let shown = || self.outlet.state.numbers.lock().backlog.as_ref().map_or(0, |backlog| backlog.rows);
+        let kept = opened.backlog.as_ref().map_or_else(shown, Backlog::rows);
+        opened.close(&self.plan.name).await;
+        Remains { left: self.outlet.queue.drain(), kept }
     }
 
-    /// A reload took the sink out: what it does not take in time is dropped by that policy.
+    /// A reload took the sink out: what it does not take in time is dropped by that policy, unless it is on disk.
     pub(super) async fn removed(self, deadline: Instant) {
-        let state = Arc::clone(&self.outlet.state);
+        let (state, backlog) = (Arc::clone(&self.outlet.state), self.plan.backlog.clone());
         self.outlet.queue.close();
         let mut dropped = 0;
-        for parcel in self.ended(deadline).await {
+        let remains = self.ended(deadline).await;
+        for parcel in remains.left {
             let rows = u64::try_from(parcel.batch.rows()).unwrap_or(u64::MAX);
             state.account.drop_rows(rows, Policy::Removed);
             dropped += rows;
@@ -200,7 +234,19 @@ impl RunningSink {
                 "rows were dropped: the removed sink did not take them in time"
             );
         }
+        if let Some(backlog) = backlog.filter(|_| remains.kept > 0) {
+            let (folder, rows) = (backlog.folder.display(), remains.kept);
+            tracing::warn!(sink = state.name, rows, %folder, "rows of the removed sink stay in its backlog");
+        }
     }
+}
+
+/// What a sink did not take before its end.
+pub(super) struct Remains {
+    /// Parcels that are nowhere else.
+    pub(super) left: Vec<Parcel>,
+    /// Rows that are safe in the backlog: the next run delivers them.
+    pub(super) kept: u64,
 }
 
 /// The error of a reload that a stop ended.
@@ -208,29 +254,172 @@ pub(super) fn cut_short() -> Error {
     Error::unavailable("reload", "the pipeline is being stopped")
 }
 
-/// An open sink; `None` if its delivery has to open it.
-pub(super) type OpenedSink = Option<Arc<dyn Sink>>;
+/// What is open of a sink.
+#[derive(Default)]
+pub(super) struct Opened {
+    /// `None` if its delivery has to open it.
+    sink: Option<Arc<dyn Sink>>,
+    /// `None` if it has none, or its delivery has to open it.
+    backlog: Option<Backlog>,
+}
 
-/// Opens a sink at a start or reload; `None` if it is worth trying again, which its delivery then does.
+impl Opened {
+    /// Closes what is open, with a limit; a failure is told and nothing more can be done.
+    pub(super) async fn close(self, name: &str) {
+        if let Some(sink) = self.sink {
+            let closing = AssertUnwindSafe(sink.close()).catch_unwind();
+            match timeout(CLOSE_LIMIT, closing).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => {
+                    tracing::error!(sink = name, error = error.chain(), "the sink did not close");
+                }
+                Ok(Err(_)) => tracing::error!(sink = name, "the sink panicked while closing"),
+                Err(_) => {
+                    tracing::error!(sink = name, limit = ?CLOSE_LIMIT, "the sink did not close in time")
+                }
+            }
+        }
+        if let Some(backlog) = self.backlog {
+            backlog.close().await;
+        }
+    }
+}
+
+/// Opens a sink and its backlog at a start or reload. A sink that is worth trying again is left to its delivery.
 ///
 /// # Errors
 /// Trying again will not help.
-pub(super) async fn open(plan: &SinkPlan) -> Result<OpenedSink> {
+pub(super) async fn open(plan: &SinkPlan) -> Result<Opened> {
     // A task of its own: whoever stops waiting must not leave a folder half opened.
+    let stopped = |error| Error::unavailable("open sink", "it was stopped or panicked").with_source(error);
+    let backlog = match plan.backlog.clone() {
+        Some(plan) => Some(spawn_blocking(move || Backlog::open(&plan)).await.map_err(stopped)??),
+        None => None,
+    };
     let opened = tokio::spawn((plan.open)()).await;
-    let opened = opened.unwrap_or_else(|error| {
-        Err(Error::unavailable("open sink", "it was stopped or panicked").with_source(error))
-    });
-    match opened {
-        Ok(sink) => Ok(Some(sink)),
-        Err(error) if error.retry() == Retry::Never => Err(error),
+    match opened.unwrap_or_else(|error| Err(stopped(error))) {
+        Ok(sink) => Ok(Opened { sink: Some(sink), backlog }),
+        Err(error) if error.retry() == Retry::Never && backlog.is_none() => Err(error),
         Err(error) => {
             tracing::warn!(
                 sink = plan.name,
                 error = error.chain(),
                 "the sink does not open yet; its rows wait"
             );
-            Ok(None)
+            Ok(Opened { sink: None, backlog })
+        }
+    }
+}
+
+/// The work of a sink's task.
+struct Work {
+    delivery: Delivery,
+    plan: SinkPlan,
+    queue: Arc<Queue>,
+    new: bool,
+}
+
+impl Work {
+    /// Until everything is delivered, or it was paused or aborted. Tells when all rows are in the backlog.
+    async fn run(self, opened: Opened, spooled: CancellationToken) -> Opened {
+        let Opened { sink, backlog } = opened;
+        let Some(plan) = self.plan.backlog.clone() else {
+            let sink = self.opened(sink).await;
+            if let Some(sink) = &sink {
+                self.delivery.run(sink.as_ref(), &self.queue).await;
+            }
+            return Opened { sink, backlog: None };
+        };
+        let backlog = match backlog {
+            Some(backlog) => backlog,
+            None => match self.open_backlog(plan).await {
+                Some(backlog) => backlog,
+                None => return Opened { sink, backlog: None },
+            },
+        };
+        if self.new {
+            self.delivery.state.account.accept(backlog.rows());
+        }
+        let sink = self.through(&backlog, sink, spooled).await;
+        Opened { sink, backlog: Some(backlog) }
+    }
+
+    /// Delivers through an open backlog.
+    async fn through(
+        &self,
+        backlog: &Backlog,
+        sink: Option<Arc<dyn Sink>>,
+        spooled: CancellationToken,
+    ) -> Option<Arc<dyn Sink>> {
+        let context = Arc::new(backlog::Context {
+            backlog: backlog.clone(),
+            state: Arc::clone(&self.delivery.state),
+            dead: Arc::clone(&self.delivery.dead),
+            limit: LogLimit::default(),
+            stop: self.delivery.pause.clone(),
+        });
+        let lane_rows = self.plan.batching.rows.saturating_mul(2);
+        let lanes: Vec<_> = (0..self.plan.lanes.max(1)).map(|_| Arc::new(Queue::new(lane_rows))).collect();
+        let over = CancellationToken::new();
+        let mut keeping = JoinSet::new();
+        let (keeper, until) = (Arc::clone(&context), over.clone());
+        keeping.spawn(async move { Backlog::keep(&keeper, until).await });
+        let mut moving = JoinSet::new();
+        let (spooler, queue) = (Arc::clone(&context), Arc::clone(&self.queue));
+        moving.spawn(async move {
+            Backlog::spool(&spooler, &queue).await;
+            spooled.cancel();
+        });
+        let ways = lanes.clone();
+        moving.spawn(async move { Backlog::feed(&context, &ways).await });
+        let sink = self.opened(sink).await;
+        if let Some(sink) = &sink {
+            for lane in lanes {
+                let (delivery, sink) = (self.delivery.clone(), Arc::clone(sink));
+                moving.spawn(async move { delivery.run(sink.as_ref(), &lane).await });
+            }
+        }
+        joined(moving).await;
+        over.cancel();
+        joined(keeping).await;
+        sink
+    }
+
+    async fn opened(&self, sink: Option<Arc<dyn Sink>>) -> Option<Arc<dyn Sink>> {
+        let sink = match sink {
+            Some(sink) => sink,
+            None => self.delivery.open(&self.plan.open).await?,
+        };
+        self.delivery.opened();
+        Some(sink)
+    }
+
+    /// As often as it takes; `None` when interrupted.
+    async fn open_backlog(&self, plan: BacklogPlan) -> Option<Backlog> {
+        let mut backoff = Backoff::new(target::BACKOFF.0, target::BACKOFF.1);
+        loop {
+            let plan = plan.clone();
+            let opened = spawn_blocking(move || Backlog::open(&plan)).await;
+            let opened = opened.unwrap_or_else(|error| {
+                Err(Error::unavailable("open the backlog", "the task failed").with_source(error))
+            });
+            let error = match opened {
+                Ok(backlog) => return Some(backlog),
+                Err(error) => error,
+            };
+            tracing::error!(sink = self.plan.name, error = error.chain(), "the backlog does not open");
+            self.delivery.pause.run_until_cancelled(sleep(backoff.after(&error))).await?;
+        }
+    }
+}
+
+/// Waits for all; a panic of one goes on here.
+async fn joined(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
         }
     }
 }
@@ -238,35 +427,22 @@ pub(super) async fn open(plan: &SinkPlan) -> Result<OpenedSink> {
 /// Waits for the end of a delivery for as long as `patience` lasts, then cuts its write off.
 async fn end(
     name: &str,
-    mut task: JoinHandle<OpenedSink>,
+    mut task: JoinHandle<Opened>,
     abort: &CancellationToken,
     patience: impl Future,
-) -> OpenedSink {
+) -> Opened {
     tokio::select! {
         biased;
-        ended = &mut task => return ended.unwrap_or(None),
-        // Whatever the stop spent on other sinks, this one may finish what it has.
-        _ = async { tokio::join!(patience, sleep(GOODBYE)) } => {}
+        ended = &mut task => return ended.unwrap_or_default(),
+        _ = patience => {}
     }
     abort.cancel();
     match timeout(GOODBYE, &mut task).await {
-        Ok(ended) => ended.unwrap_or(None),
+        Ok(ended) => ended.unwrap_or_default(),
         Err(_) => {
             tracing::error!(sink = name, "the sink does not let go of a write and is cut off");
             task.abort();
-            None
+            Opened::default()
         }
-    }
-}
-
-/// Closes a sink, with a limit; a failure is told and nothing more can be done.
-pub(super) async fn close(name: &str, sink: OpenedSink) {
-    let Some(sink) = sink else { return };
-    let closing = AssertUnwindSafe(sink.close()).catch_unwind();
-    match timeout(CLOSE_LIMIT, closing).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::error!(sink = name, error = error.chain(), "the sink did not close"),
-        Ok(Err(_)) => tracing::error!(sink = name, "the sink panicked while closing"),
-        Err(_) => tracing::error!(sink = name, limit = ?CLOSE_LIMIT, "the sink did not close in time"),
     }
 }

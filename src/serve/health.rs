@@ -54,10 +54,9 @@ fn sources(view: &View) -> Value {
 }
 
 fn sinks(view: &View) -> Value {
-    let sink = |phase: &SinkPhase| match phase {
-        SinkPhase::Opening => json!({ "state": "opening" }),
-        SinkPhase::Open => json!({ "state": "open" }),
-        SinkPhase::Retrying(reason) => json!({ "state": "retrying", "reason": reason }),
+    let sink = |phase: &SinkPhase| match phase.reason() {
+        None => json!({ "state": phase.as_str() }),
+        Some(reason) => json!({ "state": phase.as_str(), "reason": reason }),
     };
     view.sinks
         .iter()

@@ -1,5 +1,6 @@
 //! Where rows go. A sink knows the model, the log and the store, never a provider.
 
+pub mod backlog;
 pub mod influxdb;
 pub mod line_protocol;
 pub mod lines;
