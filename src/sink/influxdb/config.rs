@@ -153,7 +153,7 @@ impl Config {
                 Some("") => fault(key, format!("`{key}` is empty; leave it out, or say which")),
                 Some(_) if self.refuses(key) => fault(key, self.refusal(key)),
                 None if self.needs(key) => {
-                    fault(key, format!("{} needs the key `{key}`", self.version_name()))
+                    fault(key, format!("{} needs the key `{key}`", self.version_name()));
                 }
                 _ => {}
             }

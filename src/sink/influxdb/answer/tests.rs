@@ -18,7 +18,7 @@ fn faulty(answer: &Answer, expected: ErrorKind, expected_retry: Retry) -> String
     for dialect in [Dialect::V1, Dialect::V2, Dialect::V3] {
         match judge(answer, dialect) {
             Verdict::Fault { kind, retry, .. } => {
-                assert_eq!((kind, retry), (expected, expected_retry), "{answer:?}")
+                assert_eq!((kind, retry), (expected, expected_retry), "{answer:?}");
             }
             other => panic!("{answer:?}: {other:?}"),
         }
