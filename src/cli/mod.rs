@@ -1,9 +1,10 @@
 //! The command line: one file per command, with its arguments and what it prints; no logic beyond that.
 //!
 //! Exit codes: 0 success; 1 failure, told on standard error with its causes; 2 wrong usage or a bad pipeline file; 3 and
-//! 4 as [`run`] says; 130 interrupted.
+//! 4 as [`run`] and [`deadletters`] say; 130 interrupted.
 
 pub mod check;
+pub mod deadletters;
 pub mod logging;
 mod output;
 pub mod query;
@@ -44,6 +45,8 @@ enum Command {
     Query(query::Args),
     /// List the tables of the store with their rows, times and columns
     Tables(tables::Args),
+    #[command(name = "deadletters")]
+    DeadLetters(deadletters::Args),
 }
 
 /// Parses the arguments, runs the command and tells how it ended.
@@ -72,6 +75,7 @@ fn start(cli: Cli) -> Result<ExitCode> {
         Command::Run(args) => run::run(args, screen),
         Command::Query(args) => query::run(args),
         Command::Tables(args) => tables::run(args),
+        Command::DeadLetters(args) => deadletters::run(args),
     }
 }
 
@@ -104,7 +108,7 @@ mod tests {
     fn the_definitions_of_all_commands_hold_together() {
         Cli::command().debug_assert();
         let names: Vec<_> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        assert_eq!(names, ["check", "schema", "run", "query", "tables"]);
+        assert_eq!(names, ["check", "schema", "run", "query", "tables", "deadletters"]);
         for command in Cli::command().get_subcommands() {
             assert!(command.get_about().is_some(), "{} has no description", command.get_name());
         }

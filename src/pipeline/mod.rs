@@ -40,7 +40,7 @@ pub use backlog::BacklogPlan;
 pub use backoff::Backoff;
 pub use checkpoint::CheckpointFile;
 pub use clock::{Clock, SystemClock};
-pub use dead_letter::{Entry, Letter, LetterFolder};
+pub use dead_letter::{Entry, Letter, LetterFolder, Replayed};
 pub use deliver::OpenSink;
 pub use metrics::Metrics;
 pub use monitor::{

@@ -3,6 +3,7 @@
 
 mod folder;
 mod letter;
+mod replay;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::{Error, Result};
 
 pub use folder::{Entry, LetterFolder};
 pub use letter::Letter;
+pub use replay::Replayed;
 
 /// Waits after a letter could not be written.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
