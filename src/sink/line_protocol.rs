@@ -1,344 +1,200 @@
-//! InfluxDB line protocol out of batches.
+//! InfluxDB line protocol out of batches: from Arrow columns to bytes, without an allocation per row.
 //!
-//! measurement = table, tags = tag columns sorted by name, fields = fields, timestamp in nanoseconds. Names and tags are escaped
-//! once per batch and dictionary entry, not per row.
+//! measurement = table, tags = tag columns in the byte order of their names as a server reads them (the order that
+//! InfluxData's encoders keep and servers take fastest), fields = fields in column order, timestamp in nanoseconds. Equal batches give equal bytes.
 //!
-//! What line protocol cannot say is decided here:
-//! - A value that is null, not a number or infinite is left out, and so is a column whose name is empty or nothing but
-//!   backslashes, and a tag whose value is.
-//! - A row without any value has no line, and neither have rows of a table whose name is such a name or starts with `#`,
-//!   which would make them comments. They are counted.
+//! What line protocol cannot say, or what servers read differently, is decided here. Nothing is lost unseen: a row is a line,
+//! or it is [empty](Row::Empty), or it is [refused](Row::Refused), and values that a line leaves out are counted.
+//! - A value that is null, not a number or infinite is left out.
+//! - A column is left out if its name is empty, nothing but backslashes, or `time` (servers refuse or drop it), or if an
+//!   earlier column of the batch is written under the same name. A tag without a text is left out of its row.
 //! - A control character (a tab, a line break) in a name or tag becomes a space, because no escape for it is understood by
 //!   every reader. In string values it stays.
 //! - Of backslashes in a name or tag a row becomes one, and those before a separator or at the end are left out, because
 //!   servers differ in what they mean there. In string values they stay.
+//! - Rows of a table whose name is empty or starts with `#`, which would make them comments, are refused. So are rows of a time
+//!   that is at the very ends of the range, and rows of a series with a longer name than servers take. A table may be called
+//!   `time`.
 
-use std::fmt::Write;
+mod fields;
+mod series;
+#[cfg(test)]
+mod tests;
+mod text;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, StringArray,
-};
-use arrow::datatypes::Int32Type;
+use std::collections::HashSet;
 
-use crate::model::{FieldType, MetricBatch, Role, column_role};
+use arrow::array::ArrayRef;
 
-/// What became of a batch's rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Encoded {
-    /// Rows that became lines.
-    pub lines: u64,
-    /// Rows without any value that line protocol can say.
-    pub empty: u64,
+use self::fields::{Cell, Field, Values};
+use self::series::Series;
+use self::text::{MEASUREMENT, NAME, escaped, unescaped};
+use crate::model::{MetricBatch, Role, TIME, column_role};
+
+/// The longest series with a field's name, in bytes; servers count four bytes between the two.
+const LONGEST_KEY: usize = 65_535 - 4;
+
+const NO_TABLE_NAME: &str = "the table's name has no character that line protocol can carry";
+const COMMENT: &str = "the table's name starts with #, which makes its lines comments";
+const NO_FIELD_NAME: &str =
+    "the names of all fields that have a value are empty, `time`, or another column's";
+const TIME_RANGE: &str = "the time is not between -9223372036854775806 and 9223372036854775806";
+const KEY_LENGTH: &str = "measurement, tags and a field's name are longer than 65535 bytes together";
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Row {
+    /// A line, which ends there in the buffer; its line break is in.
+    Line {
+        /// Length of the buffer with this line.
+        end: usize,
+    },
+    /// The row has no value but such as are no numbers or infinite, and so no line.
+    Empty,
+    /// The row has a value and can have no line, for this reason.
+    Refused(&'static str),
 }
 
-/// Appends a line for each row that has a value.
-pub fn encode(batch: &MetricBatch, into: &mut String) -> Encoded {
-    let mut measurement = String::new();
-    escape(batch.table(), &[',', ' '], &mut measurement);
-    if measurement.is_empty() || measurement.starts_with('#') {
-        return Encoded { lines: 0, empty: batch.rows() as u64 };
-    }
-    let records = batch.records();
-    let mut tags = Vec::new();
-    let mut fields = Vec::new();
-    for (field, column) in records.schema_ref().fields().iter().zip(records.columns()) {
-        match column_role(field) {
-            Some(Role::Tag) => tags.extend(Tag::new(field.name(), column)),
-            Some(Role::Field) => fields.extend(Field::new(field.name(), column)),
-            Some(Role::Time) | None => {}
-        }
-    }
-    tags.sort_by(|a, b| a.name.cmp(b.name));
-
-    let mut encoded = Encoded::default();
+/// Appends a line for each row that can have one, and tells of every row in turn what became of it.
+///
+/// Returns how many values are in no line although their row is not refused: those that are not finite, and those of columns
+/// that are left out.
+pub fn encode(batch: &MetricBatch, into: &mut Vec<u8>, mut tell: impl FnMut(usize, Row)) -> u64 {
+    let mut columns = Columns::new(batch);
+    let mut stamp = Stamp::default();
+    let mut left_out = 0;
     for (row, time) in batch.times().iter().enumerate() {
         let start = into.len();
-        into.push_str(&measurement);
-        for tag in &tags {
-            tag.write(row, into);
-        }
-        let mut separator = ' ';
-        for field in &fields {
-            field.write(row, &mut separator, into);
-        }
-        if separator == ' ' {
+        let (became, left) = columns.write(row, stamp.of(*time), into);
+        if let Row::Line { .. } = became {
+            left_out += left;
+        } else {
             into.truncate(start);
-            encoded.empty += 1;
-            continue;
+            columns.series.forget();
+            left_out += if became == Row::Empty { left } else { 0 };
         }
-        // Writing to a string cannot fail.
-        let _ = writeln!(into, " {time}");
-        encoded.lines += 1;
+        tell(row, became);
     }
-    encoded
+    left_out
 }
 
-/// A tag column with `,name=value` ready for each dictionary entry.
-struct Tag<'a> {
-    name: &'a str,
-    keys: &'a DictionaryArray<Int32Type>,
-    pairs: Vec<String>,
+/// The columns of a batch, ready to be written.
+struct Columns<'a> {
+    series: Series<'a>,
+    fields: Vec<Field<'a>>,
+    /// Length of the longest name of a field.
+    longest: usize,
+    /// Fields that cannot be written for their name.
+    nameless: Vec<Values<'a>>,
+    /// Why no row can be written.
+    unsayable: Option<&'static str>,
 }
 
-impl<'a> Tag<'a> {
-    fn new(name: &'a str, column: &'a ArrayRef) -> Option<Self> {
-        let keys = column.as_dictionary_opt::<Int32Type>()?;
-        let values = keys.values().as_string_opt::<i32>()?;
-        let mut key = String::from(",");
-        escape(name, &[',', '=', ' '], &mut key);
-        if key.len() == 1 {
-            return None;
-        }
-        key.push('=');
-        let pair = |value: Option<&str>| match value {
-            // The protocol has no empty tags.
-            Some(value) if !value.trim_end_matches('\\').is_empty() => {
-                let mut pair = key.clone();
-                escape(value, &[',', '=', ' '], &mut pair);
-                pair
-            }
-            Some(_) | None => String::new(),
+impl<'a> Columns<'a> {
+    fn new(batch: &'a MetricBatch) -> Self {
+        let measurement = escaped(batch.table(), MEASUREMENT);
+        let unsayable = match measurement.first() {
+            None => Some(NO_TABLE_NAME),
+            Some(b'#') => Some(COMMENT),
+            Some(_) => None,
         };
-        Some(Self { name, keys, pairs: values.iter().map(pair).collect() })
-    }
-
-    fn write(&self, row: usize, into: &mut String) {
-        if let Some(pair) = self.keys.key(row).and_then(|key| self.pairs.get(key)) {
-            into.push_str(pair);
-        }
-    }
-}
-
-/// A field column with `name=` ready.
-struct Field<'a> {
-    key: String,
-    values: Values<'a>,
-}
-
-enum Values<'a> {
-    Float(&'a Float64Array),
-    Integer(&'a Int64Array),
-    Boolean(&'a BooleanArray),
-    Text(&'a StringArray),
-}
-
-impl<'a> Field<'a> {
-    fn new(name: &str, column: &'a ArrayRef) -> Option<Self> {
-        let values = match FieldType::from_arrow(column.data_type())? {
-            FieldType::Float => Values::Float(column.as_primitive_opt()?),
-            FieldType::Integer => Values::Integer(column.as_primitive_opt()?),
-            FieldType::Boolean => Values::Boolean(column.as_boolean_opt()?),
-            FieldType::String => Values::Text(column.as_string_opt()?),
-        };
-        let mut key = String::new();
-        escape(name, &[',', '=', ' '], &mut key);
-        if key.is_empty() {
-            return None;
-        }
-        key.push('=');
-        Some(Self { key, values })
-    }
-
-    /// Writes separator, name and value, unless there is no value to write; the next separator is a comma then.
-    fn write(&self, row: usize, separator: &mut char, into: &mut String) {
-        let written = match &self.values {
-            Values::Float(values) if values.is_valid(row) && values.value(row).is_finite() => {
-                self.start(separator, into);
-                // `?` writes very large and very small numbers with an exponent instead of hundreds of digits.
-                write!(into, "{:?}", values.value(row))
-            }
-            Values::Integer(values) if values.is_valid(row) => {
-                self.start(separator, into);
-                write!(into, "{}i", values.value(row))
-            }
-            Values::Boolean(values) if values.is_valid(row) => {
-                self.start(separator, into);
-                into.push_str(if values.value(row) { "true" } else { "false" });
-                Ok(())
-            }
-            Values::Text(values) if values.is_valid(row) => {
-                self.start(separator, into);
-                quote(values.value(row), into);
-                Ok(())
-            }
-            _ => Ok(()),
-        };
-        // Writing to a string cannot fail.
-        let _ = written;
-    }
-
-    fn start(&self, separator: &mut char, into: &mut String) {
-        into.push(*separator);
-        into.push_str(&self.key);
-        *separator = ',';
-    }
-}
-
-/// A measurement, a name or a tag value.
-fn escape(text: &str, special: &[char], into: &mut String) {
-    let mut backslash = false;
-    for c in text.chars() {
-        if c == '\\' {
-            backslash = true;
-            continue;
-        }
-        let separates = special.contains(&c) || c.is_ascii_control();
-        if backslash && !separates {
-            into.push('\\');
-        }
-        backslash = false;
-        if separates {
-            into.push('\\');
-        }
-        into.push(if c.is_ascii_control() { ' ' } else { c });
-    }
-}
-
-/// A string value.
-fn quote(text: &str, into: &mut String) {
-    into.push('"');
-    for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            into.push('\\');
-        }
-        into.push(c);
-    }
-    into.push('"');
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use arrow::array::{RecordBatch, StringDictionaryBuilder, TimestampNanosecondArray};
-    use arrow::datatypes::Schema;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::model::{BatchBuilder, Identity, tag_type, time_type};
-
-    fn lines(batch: &MetricBatch) -> String {
-        let mut text = String::new();
-        encode(batch, &mut text);
-        text
-    }
-
-    #[test]
-    fn a_row_is_a_line() {
-        let identity = Identity { resource_name: Some("web 1,a=b".into()), ..Identity::host("web-1") };
-        let mut builder = BatchBuilder::new("status", &identity).unwrap();
-        let mut row = builder.row(1_700_000_000_000_000_001);
-        row.set("state", "say \"hi\"\\").unwrap().set("up", true).unwrap();
-        row.set("uptime_seconds", 0.5).unwrap();
-        drop(row);
-        assert_eq!(
-            lines(&builder.finish().unwrap()),
-            "status,observer=host,provider=host,resource_id=web-1,resource_name=web\\ 1\\,a\\=b,resource_type=host \
-             state=\"say \\\"hi\\\"\\\\\",up=true,uptime_seconds=0.5 1700000000000000001\n"
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_said_is_left_out_and_counted() {
-        let mut builder = BatchBuilder::new("cpu", &Identity::host("a")).unwrap();
-        builder.row(1).set("utilization", f64::NAN).unwrap();
-        builder.row(2).set("utilization", 1e300).unwrap();
-        let mut text = String::new();
-        assert_eq!(encode(&builder.finish().unwrap(), &mut text), Encoded { lines: 1, empty: 1 });
-        assert!(text.ends_with(" utilization=1e300 2\n"), "{text}");
-    }
-
-    /// Text with everything that has a meaning in the protocol.
-    fn text() -> impl Strategy<Value = String> {
-        proptest::collection::vec(
-            prop_oneof![
-                Just(','),
-                Just('='),
-                Just(' '),
-                Just('"'),
-                Just('\\'),
-                Just('a'),
-                Just('ü'),
-                Just('#'),
-                Just('\n'),
-                Just('\r'),
-                Just('\t')
-            ],
-            1..8,
-        )
-        .prop_map(|chars| chars.into_iter().collect())
-    }
-
-    proptest! {
-        #[test]
-        fn another_parser_reads_what_was_written(
-            table in text(), tag_name in text(), tag_value in text(), string in text(),
-            float in any::<f64>(), integer in any::<i64>(), boolean in any::<bool>(), time in any::<i64>(),
-        ) {
-            let mut columns: Vec<(String, ArrayRef)> = vec![
-                ("time".into(), Arc::new(TimestampNanosecondArray::from(vec![time]))),
-                ("f".into(), Arc::new(Float64Array::from(vec![float]))),
-                ("i".into(), Arc::new(Int64Array::from(vec![integer]))),
-                ("b".into(), Arc::new(BooleanArray::from(vec![boolean]))),
-                ("s".into(), Arc::new(StringArray::from(vec![string.as_str()]))),
-            ];
-            let required = crate::model::REQUIRED_TAGS.map(|name| (name.to_owned(), "x".to_owned()));
-            let tags: BTreeMap<_, _> = required.into_iter().chain([(tag_name, tag_value)]).collect();
-            for (name, value) in &tags {
-                let mut column = StringDictionaryBuilder::<Int32Type>::new();
-                column.append_value(value);
-                columns.push((name.clone(), Arc::new(column.finish())));
-            }
-            let fields: Vec<_> = columns
-                .iter()
-                .map(|(name, column)| arrow::datatypes::Field::new(name, column.data_type().clone(), true))
-                .collect();
-            prop_assert!(fields.iter().all(|f| [tag_type(), time_type()].contains(f.data_type()) || f.name().len() == 1));
-            let records = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|c| c.1).collect()).unwrap();
-            let text = lines(&MetricBatch::try_new(&table, records).unwrap());
-            let measurement = as_read(&table, &[',', ' ']);
-            if measurement.is_empty() || measurement.starts_with('#') {
-                prop_assert_eq!(text, "");
-                return Ok(());
-            }
-
-            let parsed: Vec<_> = influxdb_line_protocol::parse_lines(&text).collect();
-            prop_assert_eq!(parsed.len(), 1, "{:?}", text);
-            let line = parsed.into_iter().next().unwrap().unwrap();
-            prop_assert_eq!(line.series.measurement.to_string(), measurement);
-            let read: BTreeMap<_, _> =
-                line.series.tag_set.iter().flatten().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-            let all = &[',', '=', ' '];
-            let written: BTreeMap<_, _> = tags.iter()
-                .map(|(k, v)| (as_read(k, all), as_read(v, all)))
-                .filter(|(k, v)| !k.is_empty() && !v.is_empty())
-                .collect();
-            prop_assert_eq!(read, written);
-            prop_assert_eq!(line.timestamp, Some(time));
-            for (name, value) in &line.field_set {
-                use influxdb_line_protocol::FieldValue;
-                match (name.to_string().as_str(), value) {
-                    ("f", FieldValue::F64(read)) => prop_assert_eq!(*read, float),
-                    ("i", FieldValue::I64(read)) => prop_assert_eq!(*read, integer),
-                    ("b", FieldValue::Boolean(read)) => prop_assert_eq!(*read, boolean),
-                    ("s", FieldValue::String(read)) => prop_assert_eq!(read.to_string(), string.clone()),
-                    other => prop_assert!(false, "{:?}", other),
+        let (mut tags, mut fields, mut nameless): (Vec<(Vec<u8>, &ArrayRef)>, _, _) =
+            (Vec::new(), Vec::new(), Vec::new());
+        let mut names = HashSet::from([TIME.as_bytes().to_vec(), Vec::new()]);
+        let records = batch.records();
+        for (field, column) in records.schema_ref().fields().iter().zip(records.columns()) {
+            let name = escaped(field.name(), NAME);
+            match column_role(field) {
+                Some(Role::Tag) => {
+                    if names.insert(name.clone()) {
+                        tags.push((name, column));
+                    }
                 }
+                Some(Role::Field) => {
+                    let Some(values) = Values::new(column) else { continue };
+                    if unsayable.is_none() && names.insert(name.clone()) {
+                        fields.push(Field::new(&name, values));
+                    } else {
+                        nameless.push(values);
+                    }
+                }
+                Some(Role::Time) | None => {}
             }
-            prop_assert_eq!(line.field_set.len(), if float.is_finite() { 4 } else { 3 });
         }
+        tags.sort_by_cached_key(|(name, _)| unescaped(name));
+        let longest = fields.iter().map(Field::name_len).max().unwrap_or_default();
+        Self { series: Series::new(&measurement, tags), fields, longest, nameless, unsayable }
     }
 
-    /// What is left of a name or tag.
-    fn as_read(text: &str, separators: &[char]) -> String {
-        let mut read = String::new();
-        for c in text.replace(|c: char| c.is_ascii_control(), " ").chars().rev() {
-            let next = read.chars().last();
-            if c != '\\' || next.is_some_and(|next| next != '\\' && !separators.contains(&next)) {
-                read.push(c);
+    /// Appends the line of a row; what is appended is only good if the row became a line. Also tells how many values are left
+    /// out.
+    #[inline]
+    fn write(&mut self, row: usize, stamp: Option<&[u8]>, into: &mut Vec<u8>) -> (Row, u64) {
+        let start = into.len();
+        self.series.write(row, into);
+        let series = into.len();
+        let mut left = 0;
+        for field in &self.fields {
+            left += u64::from(field.write(row, into) == Cell::NotFinite);
+        }
+        let mut nameless = 0;
+        for values in &self.nameless {
+            match values.cell(row) {
+                Cell::Null => {}
+                Cell::NotFinite => left += 1,
+                Cell::Value => nameless += 1,
             }
         }
-        read.chars().rev().collect()
+        if into.len() == series {
+            let row = if nameless == 0 {
+                Row::Empty
+            } else {
+                Row::Refused(self.unsayable.unwrap_or(NO_FIELD_NAME))
+            };
+            return (row, left);
+        }
+        if series - start + self.longest > LONGEST_KEY && series - start + self.longest_in(row) > LONGEST_KEY
+        {
+            return (Row::Refused(KEY_LENGTH), left);
+        }
+        let Some(stamp) = stamp else {
+            return (Row::Refused(TIME_RANGE), left);
+        };
+        // Every field starts with a comma; the first is to start with the space behind the series.
+        if let Some(separator) = into.get_mut(series) {
+            *separator = b' ';
+        }
+        into.extend_from_slice(stamp);
+        (Row::Line { end: into.len() }, left + nameless)
+    }
+
+    /// Length of the longest name among the fields that have a value in this row.
+    fn longest_in(&self, row: usize) -> usize {
+        let written = self.fields.iter().filter(|field| field.values().cell(row) == Cell::Value);
+        written.map(Field::name_len).max().unwrap_or_default()
+    }
+}
+
+/// The end of a line, kept for the next: many rows in turn have the same time.
+#[derive(Default)]
+struct Stamp {
+    time: Option<i64>,
+    text: Vec<u8>,
+}
+
+impl Stamp {
+    /// A space, the time and a line break, or `None` if servers do not take the time.
+    fn of(&mut self, time: i64) -> Option<&[u8]> {
+        if self.time != Some(time) {
+            self.time = Some(time);
+            self.text.clear();
+            // Servers keep the first two and the last nanosecond for themselves.
+            if time > i64::MIN + 1 && time < i64::MAX {
+                self.text.push(b' ');
+                self.text.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
+                self.text.push(b'\n');
+            }
+        }
+        (!self.text.is_empty()).then_some(&self.text)
     }
 }

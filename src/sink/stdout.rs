@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Rejected, Sink, Written, line_protocol};
+use super::lines::Lines;
+use super::{Rejected, Sink, Written};
 use crate::model::MetricBatch;
 use crate::{Error, ErrorKind, Result};
 
@@ -42,26 +43,25 @@ impl StdoutSink {
         Self { format: config.format }
     }
 
-    fn format(&self, batches: &[MetricBatch]) -> Result<Vec<u8>> {
-        let mut text = String::new();
-        let mut bytes = Vec::new();
-        for batch in batches {
-            match self.format {
-                Format::LineProtocol => {
-                    let encoded = line_protocol::encode(batch, &mut text);
-                    if encoded.empty > 0 {
-                        tracing::debug!(
-                            rows = encoded.empty,
-                            table = batch.table(),
-                            "rows without a value have no line"
-                        );
-                    }
+    /// What is to be printed, and what becomes of the rows once it is.
+    fn format(&self, batches: &[MetricBatch]) -> Result<(Vec<u8>, Written)> {
+        let rows: u64 = batches.iter().map(|batch| batch.rows() as u64).sum();
+        match self.format {
+            Format::LineProtocol => {
+                let mut lines = Lines::default();
+                lines.encode(batches);
+                let rejected = lines.rejected("write as line protocol", batches);
+                let written = Written { rows: lines.count() as u64, empty: lines.empty(), rejected };
+                Ok((lines.into_bytes(), written))
+            }
+            Format::Json => {
+                let mut bytes = Vec::new();
+                for batch in batches {
+                    json(batch, &mut bytes)?;
                 }
-                Format::Json => json(batch, &mut bytes)?,
+                Ok((bytes, Written { rows, ..Written::default() }))
             }
         }
-        bytes.extend_from_slice(text.as_bytes());
-        Ok(bytes)
     }
 }
 
@@ -91,8 +91,7 @@ fn json(batch: &MetricBatch, into: &mut Vec<u8>) -> Result<()> {
 #[async_trait]
 impl Sink for StdoutSink {
     async fn write(&self, batches: &[MetricBatch]) -> Result<Written> {
-        let rows = batches.iter().map(|batch| batch.rows() as u64).sum();
-        let bytes = self.format(batches)?;
+        let (bytes, written) = self.format(batches)?;
         // A reader that does not read would hold a thread of the runtime.
         let printed = tokio::task::spawn_blocking(move || {
             let mut out = std::io::stdout().lock();
@@ -101,7 +100,7 @@ impl Sink for StdoutSink {
         let printed =
             printed.await.map_err(|e| Error::unavailable("print rows", "the task failed").with_source(e))?;
         match printed {
-            Ok(()) => Ok(Written { rows, ..Written::default() }),
+            Ok(()) => Ok(written),
             // Nobody will read it ever again; rows that waited for that would hold up the other sinks.
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
                 let reason = "whoever read standard output has gone";
@@ -130,7 +129,7 @@ mod tests {
     #[test]
     fn json_is_one_object_per_row() {
         let sink = StdoutSink::new(&Config { format: Format::Json });
-        let text = String::from_utf8(sink.format(&[batch()]).unwrap()).unwrap();
+        let text = String::from_utf8(sink.format(&[batch()]).unwrap().0).unwrap();
         let rows: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(rows.len(), 2);
@@ -144,9 +143,11 @@ mod tests {
     #[test]
     fn line_protocol_is_the_default() {
         let sink = StdoutSink::new(&Config::default());
-        let text = String::from_utf8(sink.format(&[batch()]).unwrap()).unwrap();
+        let (bytes, written) = sink.format(&[batch()]).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
         assert_eq!(text.lines().count(), 1, "the second row has no value");
         assert!(text.ends_with(" utilization=0.5 1700000000000000001\n"), "{text}");
+        assert_eq!((written.rows, written.empty, written.rejected.len()), (1, 1, 0));
     }
 
     #[tokio::test]
