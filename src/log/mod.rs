@@ -12,6 +12,7 @@ mod position;
 mod queue;
 mod reader;
 mod recovery;
+mod reserve;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use reader::LogReader;
 pub use recovery::Recovery;
 
 use queue::{Queue, Request};
+use reserve::Reserve;
 
 use crate::model::MetricBatch;
 use crate::{Error, ErrorKind, Result};
@@ -89,6 +91,8 @@ impl Log {
         let lock = FolderLock::take(folder)?;
         let recovered = recovery::recover(folder)?;
         let state = Arc::new(Mutex::new(State { end: recovered.end, bytes: recovered.report.bytes }));
+        let reserve = Reserve::of(folder);
+        reserve.keep();
         let queue = Arc::new(Queue::new());
         let appender = writer::Appender {
             folder: folder.to_owned(),
@@ -97,6 +101,7 @@ impl Log {
                 ..options
             },
             file: recovered.file,
+            reserve,
             end: recovered.end,
             sealed: recovered.end.offset > segments::HEADER_BYTES,
             state: Arc::clone(&state),
@@ -190,7 +195,13 @@ impl Log {
             return Err(Error::invalid("trim log", format!("{upto} lies beyond the end, {end}"))
                 .with_resource(self.shared.folder.display().to_string()));
         }
-        trim::persist(&self.shared.folder, upto)?;
+        let reserve = Reserve::of(&self.shared.folder);
+        match trim::persist(&self.shared.folder, upto) {
+            Err(error) if error.kind() == ErrorKind::Capacity && reserve.give_up() => {
+                trim::persist(&self.shared.folder, upto)?;
+            }
+            persisted => persisted?,
+        }
         trim::delete_before(&self.shared.folder, upto, |freed| {
             let mut state = self.shared.state.lock();
             state.bytes = state.bytes.saturating_sub(freed);

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::queue::{Queue, Request};
 use super::recovery::start_segment;
+use super::reserve::Reserve;
 use super::{LogOptions, Position, State, failed, segments};
 use crate::{Error, ErrorKind, Result};
 
@@ -18,6 +19,7 @@ pub(super) struct Appender {
     pub(super) folder: PathBuf,
     pub(super) options: LogOptions,
     pub(super) file: File,
+    pub(super) reserve: Reserve,
     /// After the last byte written, durable or not.
     pub(super) end: Position,
     /// Whether the next append must go to a new segment. So it is after a failed write and after opening: offsets that
@@ -56,6 +58,7 @@ impl Appender {
         }
         match self.write(&mut admitted) {
             Ok(ends) => {
+                self.reserve.keep();
                 for (request, end) in admitted.into_iter().zip(ends) {
                     request.answer(Ok(end));
                 }
@@ -127,7 +130,14 @@ impl Appender {
     }
 
     fn roll(&mut self) -> Result<()> {
-        let (file, end) = start_segment(&self.folder, self.end.segment + 1)?;
+        let next = self.end.segment + 1;
+        let started = match start_segment(&self.folder, next) {
+            Err(error) if error.kind() == ErrorKind::Capacity && self.reserve.give_up() => {
+                start_segment(&self.folder, next)
+            }
+            started => started,
+        };
+        let (file, end) = started?;
         self.file = file;
         self.end = end;
         self.sealed = false;

@@ -8,6 +8,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -20,7 +21,7 @@ use super::dead_letter::DeadLetters;
 use super::log_limit::{LogLimit, lasted};
 use super::monitor::SinkState;
 use super::queue::{Batching, Queue};
-use super::target::{self, Target};
+use super::target::Target;
 use crate::model::{MetricBatch, Parcel};
 use crate::sink::{Sink, Written};
 use crate::{Error, ErrorKind, Result, Retry};
@@ -44,6 +45,8 @@ pub(super) struct Delivery {
     pub(super) target: Arc<Target>,
     pub(super) dead: Arc<DeadLetters>,
     pub(super) batching: Batching,
+    /// Bounds of the waits between two tries to open the sink.
+    pub(super) backoff: (Duration, Duration),
     /// Whether the rows come out of a backlog, which takes them while the sink does not.
     pub(super) durable: bool,
     /// Ends the task after the write in progress; what was not written goes back into the queue.
@@ -87,7 +90,7 @@ impl Delivery {
     pub(super) async fn open(&self, open: &OpenSink) -> Option<Arc<dyn Sink>> {
         // Whoever starts without a sink has told that it does not open, or why it was closed.
         let (began, limit) = (Instant::now(), LogLimit::default());
-        let mut backoff = Backoff::new(target::BACKOFF.0, target::BACKOFF.1);
+        let mut backoff = Backoff::new(self.backoff.0, self.backoff.1);
         loop {
             let error = match open().await {
                 Ok(sink) => {

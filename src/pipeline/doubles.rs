@@ -342,6 +342,7 @@ pub(super) fn sink(name: &str, taken: &Arc<Taken>) -> SinkPlan {
         queue_rows: 100,
         batching: Batching::at_once(50),
         lanes: 1,
+        backoff: super::target::BACKOFF,
         backlog: None,
         overflow: Overflow::Block,
         open: opener(taken),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::backlog::BacklogPlan;
 use super::deliver::OpenSink;
 use super::queue::{Batching, Overflow};
+use super::target::BACKOFF;
 use crate::config::{Pipeline, SinkConfig, SourceConfig, SourceKind, TransformConfig};
 use crate::provider::{Collector, host, kvm};
 use crate::sink::{Sink, influxdb, stdout, store};
@@ -85,6 +86,8 @@ pub struct SinkPlan {
     pub batching: Batching,
     /// Writes that may be on their way at once; more than one only behind a backlog.
     pub lanes: usize,
+    /// Bounds of the waits between two tries.
+    pub backoff: (Duration, Duration),
     /// Where its rows wait on disk until it has acknowledged them, if it does not keep them safe itself.
     pub backlog: Option<BacklogPlan>,
     /// What happens when its queue is full.
@@ -213,6 +216,7 @@ fn sink_plan(
         queue_rows: config.settings.queue_rows,
         batching,
         lanes,
+        backoff: BACKOFF,
         backlog,
         overflow: Overflow::Block,
         open: open_sink(name, sink, telemetry),

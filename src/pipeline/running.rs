@@ -21,7 +21,7 @@ use super::log_limit::LogLimit;
 use super::monitor::{SinkPhase, SinkState, SourcePhase, SourceState};
 use super::plan::SinkPlan;
 use super::queue::Queue;
-use super::target::{self, Target};
+use super::target::Target;
 use crate::model::Parcel;
 use crate::sink::Sink;
 use crate::{Error, Result, Retry};
@@ -110,12 +110,13 @@ impl RunningSink {
         }
         outlet.overflow = plan.overflow;
         outlet.queue.set_limit(plan.queue_rows);
-        let target = Arc::new(Target::new(Arc::clone(&outlet.state)));
+        let target = Arc::new(Target::new(Arc::clone(&outlet.state), plan.backoff));
         let delivery = Delivery {
             state: Arc::clone(&outlet.state),
             target: Arc::clone(&target),
             dead: Arc::clone(&context.dead),
             batching: plan.batching,
+            backoff: plan.backoff,
             durable: plan.backlog.is_some(),
             pause: pause.clone(),
             abort: abort.clone(),
@@ -396,7 +397,7 @@ impl Work {
 
     /// As often as it takes; `None` when interrupted.
     async fn open_backlog(&self, plan: BacklogPlan) -> Option<Backlog> {
-        let mut backoff = Backoff::new(target::BACKOFF.0, target::BACKOFF.1);
+        let mut backoff = Backoff::new(self.plan.backoff.0, self.plan.backoff.1);
         loop {
             let plan = plan.clone();
             let opened = spawn_blocking(move || Backlog::open(&plan)).await;

@@ -13,7 +13,7 @@ use super::log_limit::LogLimit;
 use super::monitor::{SinkPhase, SinkState};
 use crate::{Error, ErrorKind};
 
-/// Waits between two tries.
+/// Bounds of the waits between two tries, if a plan does not say others.
 pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// Whether the other side takes rows, and when to ask again if not.
@@ -38,8 +38,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl Target {
-    pub(super) fn new(state: Arc<SinkState>) -> Self {
-        let trouble = Trouble { backoff: Backoff::new(BACKOFF.0, BACKOFF.1), until: None };
+    pub(super) fn new(state: Arc<SinkState>, (first, longest): (Duration, Duration)) -> Self {
+        let trouble = Trouble { backoff: Backoff::new(first, longest), until: None };
         Self {
             state,
             trouble: Mutex::new(trouble),
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn target() -> Arc<Target> {
-        Arc::new(Target::new(SinkState::new("influx")))
+        Arc::new(Target::new(SinkState::new("influx"), BACKOFF))
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ fn append_to(device: &str) -> (Error, Result<Position>, Vec<i64>) {
         folder: folder.path().to_owned(),
         options: LogOptions::default(),
         file: OpenOptions::new().write(true).open(device).unwrap(),
+        reserve: Reserve::of(folder.path()),
         end,
         sealed: false,
         state: Arc::new(Mutex::new(State { end, bytes: end.offset })),
