@@ -183,6 +183,23 @@ impl Fake {
         let points = stored.points.iter().filter(|((db, series, _), _)| db == "db" && of_measurement(series));
         points.filter_map(|((_, _, time), fields)| Some((*time, fields.get(field)?.clone()))).collect()
     }
+
+    /// Values of an integer field of a measurement in `db`, by the value of a tag and time.
+    pub fn numbers(&self, measurement: &str, tag: &str, field: &str) -> BTreeMap<(String, i64), i64> {
+        let stored = self.server.stored.lock();
+        let tag = format!("{tag}=");
+        let mut numbers = BTreeMap::new();
+        for ((db, series, time), fields) in &stored.points {
+            let mut parts = series.split(',');
+            let Some(value) = fields.get(field).filter(|_| db == "db" && parts.next() == Some(measurement))
+            else {
+                continue;
+            };
+            let name = parts.find_map(|part| part.strip_prefix(&tag)).unwrap_or_default();
+            numbers.insert((name.to_owned(), *time), value.trim_end_matches('i').parse().unwrap());
+        }
+        numbers
+    }
 }
 
 impl Drop for Fake {

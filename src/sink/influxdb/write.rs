@@ -289,7 +289,8 @@ mod tests {
         let lines = lines(&[7, 3]);
         let length = lines.bytes(0..1).len() as u64;
         let sizes = |rows, bytes| {
-            let requests = requests(&lines, BatchLimits { rows, bytes: Size(bytes), ..BatchLimits::default() });
+            let requests =
+                requests(&lines, BatchLimits { rows, bytes: Size(bytes), ..BatchLimits::default() });
             assert_eq!(requests.iter().flatten().copied().collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
             requests.iter().map(Vec::len).collect::<Vec<_>>()
         };
