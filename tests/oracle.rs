@@ -36,7 +36,7 @@ use run::Scenario;
 use server::Kind;
 
 /// Seeds of one test, if nobody asks for more.
-const RUNS: u64 = 6;
+const RUNS: u64 = 4;
 
 fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap()

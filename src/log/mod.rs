@@ -45,13 +45,15 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// Bound of all segment files together; an append that would pass it is refused until the log is trimmed.
     pub max_bytes: u64,
+    /// Bytes that stay free on the disk for others; an append that would take them is refused.
+    pub leave_free: u64,
     /// Whether an append waits for fsync. Off only to measure what fsync costs.
     pub sync: bool,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, max_bytes: 2 << 30, sync: true }
+        Self { segment_bytes: 64 << 20, max_bytes: 2 << 30, leave_free: 0, sync: true }
     }
 }
 

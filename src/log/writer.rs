@@ -78,13 +78,23 @@ impl Appender {
     fn admit(&self, group: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
         // Two headers are kept back: for the segment that this group begins, and for one when the log is full.
         let taken = self.state.lock().bytes + 2 * segments::HEADER_BYTES;
-        let mut room = self.options.max_bytes.saturating_sub(taken);
+        let mut room = self.options.max_bytes.saturating_sub(taken).min(self.free());
         group.into_iter().partition(|request| {
             let bytes = request.bytes();
             let fits = bytes <= room;
             room -= if fits { bytes } else { 0 };
             fits
         })
+    }
+
+    /// Bytes that may be taken of the disk.
+    fn free(&self) -> u64 {
+        if self.options.leave_free == 0 {
+            return u64::MAX;
+        }
+        // A file system that does not tell is asked by writing.
+        let told = rustix::fs::statvfs(&self.folder);
+        told.map_or(u64::MAX, |disk| (disk.f_bavail * disk.f_frsize).saturating_sub(self.options.leave_free))
     }
 
     /// The positions after each request.
@@ -154,9 +164,14 @@ impl Appender {
                 format!("{bytes} bytes are more than its bound of {limit} bytes; send fewer rows at a time");
             (ErrorKind::Invalid, reason)
         } else {
-            let reason = format!(
-                "{bytes} bytes more would pass its bound of {limit} bytes; it has room again once it is trimmed"
-            );
+            let reason = if bytes > self.free() {
+                let left = self.options.leave_free;
+                format!("the disk is full but for {left} bytes that are left to others; free some space")
+            } else {
+                format!(
+                    "{bytes} bytes more would pass its bound of {limit} bytes; it has room once it is trimmed"
+                )
+            };
             (ErrorKind::Capacity, reason)
         };
         Error::new(kind, "append to log", reason)

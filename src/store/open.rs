@@ -45,8 +45,11 @@ impl Core {
         let windows = options.check()?;
         let metrics = Metrics::new(&options.telemetry, &options.component);
         let manifest = committed(&root, windows).await?;
-        let log_options =
-            LogOptions { segment_bytes: LOG_SEGMENT_BYTES, max_bytes: options.log_bytes, sync: true };
+        let log_options = LogOptions {
+            segment_bytes: LOG_SEGMENT_BYTES,
+            max_bytes: options.log_bytes,
+            ..LogOptions::default()
+        };
         let log_folder = root.folder().join(LOG);
         let (log, recovery) = blocking(move || Log::open(log_folder, log_options)).await?;
         if recovery.truncated_bytes > 0 || recovery.corrupt_frames > 0 {

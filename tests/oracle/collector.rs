@@ -45,7 +45,7 @@ pub struct Orders {
     pub poison: i64,
     /// Steps of the clock: after so many milliseconds, by so many.
     pub clock: Vec<(u64, i64)>,
-    /// Ends by itself once everything after this time is delivered.
+    /// Issues nothing after this time, and ends by itself once everything is delivered.
     pub until: Option<i64>,
 }
 
@@ -194,7 +194,8 @@ impl Collector for Numbers {
         };
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         let mut journal = String::new();
-        for number in start / STEP + 1..=window.end / STEP {
+        let last = window.end.min(self.orders.until.unwrap_or(i64::MAX));
+        for number in start / STEP + 1..=last / STEP {
             for series in 0..SERIES {
                 let rows = if is_poison(number, series, *poison) { &mut bad } else { &mut good };
                 rows.push((number, series));

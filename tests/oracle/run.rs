@@ -125,6 +125,15 @@ fn pipeline(kind: Kind, proxy: &Proxy) -> String {
     )
 }
 
+fn poison(scenario: Scenario, random: &mut fastrand::Rng) -> i64 {
+    match scenario {
+        Scenario { kind: Kind::Victoria, .. } => 0,
+        // Each letter takes a block of the small disk.
+        Scenario { full_disk: true, .. } => random.i64(4_000..10_000),
+        _ => random.i64(50..2_000),
+    }
+}
+
 /// Everything that was promised to arrive, so far.
 struct Promised {
     from: i64,
@@ -161,10 +170,12 @@ pub async fn run(scenario: Scenario, seed: u64) -> Report {
     let (data, notes) = (folder.path().join("data"), folder.path().join("notes"));
     std::fs::create_dir_all(&data).unwrap();
     std::fs::create_dir_all(&notes).unwrap();
-    let _disk = scenario.full_disk.then(|| SmallDisk::mount(&data, 700));
+    let _disk = scenario.full_disk.then(|| SmallDisk::mount(&data, 3_000));
     let server = Server::start(scenario.kind).await;
     let proxy = Proxy::before(server.address()).await;
-    let from = now() / STEP * STEP;
+    // Where the disk is to fill up there is much to be made up for.
+    let behind = if scenario.full_disk { 15_000_000_000 } else { 0 };
+    let from = (now() - behind) / STEP * STEP;
     CheckpointFile::new(&data).save(&[("numbers".into(), [("all".into(), from)].into())].into()).unwrap();
     let mut promised = Promised { from, numbers: BTreeSet::new() };
     let mut orders = Orders {
@@ -172,7 +183,7 @@ pub async fn run(scenario: Scenario, seed: u64) -> Report {
         data: data.clone(),
         notes: notes.clone(),
         mode: scenario.mode,
-        poison: if scenario.kind == Kind::Victoria { 0 } else { random.i64(50..2_000) },
+        poison: poison(scenario, &mut random),
         clock: Vec::new(),
         until: None,
     };
@@ -218,7 +229,8 @@ pub async fn run(scenario: Scenario, seed: u64) -> Report {
     // The faults stop; a last collector brings everything home, and beyond whatever the clock was set to.
     proxy.set(Weather::Fair);
     orders.clock.clear();
-    orders.until = Some(now() + 2_000_000_000);
+    let until = now() + 2_000_000_000;
+    orders.until = Some(until);
     drop(std::fs::remove_file(notes.join("balance.json")));
     let balance = Life::start(&orders).ended(false, &notes).await;
     promised.take_in(&data, &notes);
@@ -229,7 +241,7 @@ pub async fn run(scenario: Scenario, seed: u64) -> Report {
 
     let rows = server.rows().await;
     let letters = letters(&data);
-    let missing = reckon(&orders, &promised, Promised::checkpoint(&data), &rows, &letters);
+    let missing = reckon(&orders, &promised, Promised::checkpoint(&data).min(until), &rows, &letters);
     if scenario.flips {
         assert!(missing.len() as u64 <= balance.damaged, "{} of {} damaged", missing.len(), balance.damaged);
     } else {

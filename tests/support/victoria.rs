@@ -49,14 +49,14 @@ impl Victoria {
         None
     }
 
-    /// All samples of a metric: times in milliseconds and values.
+    /// All samples of a metric, also those of times to come: times in milliseconds and values.
     pub async fn samples(&self, metric: &str) -> Vec<(i64, f64)> {
         let get = |path: String| async move {
             super::http().get(format!("{}{path}", self.url)).send().await.unwrap().text().await.unwrap()
         };
         get("/internal/force_flush".into()).await;
         let mut samples = Vec::new();
-        for line in get(format!("/api/v1/export?match[]={metric}")).await.lines() {
+        for line in get(format!("/api/v1/export?start=0&end=4000000000&match[]={metric}")).await.lines() {
             let series: serde_json::Value = serde_json::from_str(line).unwrap();
             let times = series["timestamps"].as_array().unwrap().iter().map(|time| time.as_i64().unwrap());
             samples.extend(

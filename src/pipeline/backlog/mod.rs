@@ -15,7 +15,7 @@ mod spool;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,9 @@ use crate::log::{Log, LogOptions, LogReader};
 use crate::sink::backlog::WhenFull;
 use crate::{Error, Result};
 use ledger::Ledger;
+
+/// The most that a backlog leaves free on the disk.
+const LEFT_FREE: u64 = 256 << 20;
 
 /// How a sink's backlog is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +68,8 @@ impl Backlog {
     /// # Errors
     /// As [`Log::open`]; another process that has it open above all.
     pub(super) fn open(plan: &BacklogPlan) -> Result<Self> {
-        let options = LogOptions { max_bytes: plan.max_bytes, ..LogOptions::default() };
+        let leave_free = leave_free(&plan.folder);
+        let options = LogOptions { max_bytes: plan.max_bytes, leave_free, ..LogOptions::default() };
         let opened = Log::open(&plan.folder, options).and_then(|(log, recovery)| {
             let cursor = log.begin()?;
             let unread = LogReader::count_rows(&plan.folder, cursor)?;
@@ -116,6 +120,15 @@ impl Backlog {
             tracing::error!(error = error.chain(), "the backlog did not close");
         }
     }
+}
+
+/// Bytes of the disk that a backlog leaves free: a twentieth, and at most [`LEFT_FREE`]. Without them there would be no
+/// room for the dead letters and checkpoints of the rows that wait, and so they would wait for ever.
+fn leave_free(folder: &Path) -> u64 {
+    // The folder may be made only when the log is opened.
+    let there = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
+    let disk = rustix::fs::statvfs(there);
+    disk.map_or(0, |disk| (disk.f_blocks * disk.f_frsize / 20).min(LEFT_FREE))
 }
 
 impl Context {
