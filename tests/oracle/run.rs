@@ -46,6 +46,7 @@ impl Scenario {
 pub struct Report {
     rows: usize,
     letters: usize,
+    both: usize,
     lives: usize,
     damaged: usize,
     took: Duration,
@@ -53,11 +54,9 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, letters, lives, damaged, took } = self;
-        write!(
-            f,
-            "{rows} rows in the server, {letters} in letters, {damaged} damaged, {lives} lives, {took:.1?}"
-        )
+        let Self { rows, letters, both, lives, damaged, took } = self;
+        write!(f, "{rows} rows in the server, {letters} in letters, {both} in both, ")?;
+        write!(f, "{damaged} damaged, {lives} lives, {took:.1?}")
     }
 }
 
@@ -77,7 +76,7 @@ impl Life {
     }
 
     /// Asks it to stop, or waits until it does.
-    async fn ended(mut self, ask: bool, notes: &Path) -> Balance {
+    async fn ended(mut self, ask: bool, notes: &Path) -> Option<Balance> {
         if ask {
             let status = std::process::Command::new("kill").arg(self.0.id().to_string()).status();
             assert!(status.unwrap().success());
@@ -87,9 +86,10 @@ impl Life {
             assert!(began.elapsed() < PATIENCE, "the collector does not end:\n{}", log(notes));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let balance = std::fs::read_to_string(notes.join("balance.json"));
-        let balance = balance.unwrap_or_else(|error| panic!("no balance ({error}):\n{}", log(notes)));
-        serde_json::from_str(&balance).unwrap()
+        // One that was asked before it could listen has died of it.
+        let balance = std::fs::read_to_string(notes.join("balance.json")).ok()?;
+        drop(std::fs::remove_file(notes.join("balance.json")));
+        Some(serde_json::from_str(&balance).unwrap())
     }
 }
 
@@ -206,7 +206,7 @@ pub async fn run(scenario: Scenario, seed: u64) -> Report {
         }
         if random.u8(0..3) == 0 {
             let balance = collector.ended(true, &notes).await;
-            assert_eq!(balance.damaged, 0);
+            assert_eq!(balance.map_or(0, |balance| balance.damaged), 0);
         } else {
             collector.kill();
         }
@@ -231,8 +231,8 @@ pub async fn run(scenario: Scenario, seed: u64) -> Report {
     orders.clock.clear();
     let until = now() + 2_000_000_000;
     orders.until = Some(until);
-    drop(std::fs::remove_file(notes.join("balance.json")));
     let balance = Life::start(&orders).ended(false, &notes).await;
+    let balance = balance.unwrap_or_else(|| panic!("no balance:\n{}", log(&notes)));
     promised.take_in(&data, &notes);
     assert_eq!(balance.queued, 0);
     if let Ok(unbalanced) = std::fs::read_to_string(notes.join("unbalanced")) {
@@ -254,7 +254,9 @@ pub async fn run(scenario: Scenario, seed: u64) -> Report {
             log(&notes)
         );
     }
+    let both = letters.iter().filter(|key| rows.contains_key(*key)).count();
     Report {
+        both,
         rows: rows.len(),
         letters: letters.len(),
         lives: lives + 1,
@@ -290,7 +292,10 @@ fn letters(data: &Path) -> BTreeSet<(String, i64)> {
     rows
 }
 
-/// What is missing of what was promised. Everything that is there must be right, and only in one place.
+/// What is missing of what was promised. Everything that is there must be right.
+///
+/// A good row may be in both places: bad weather refused it after it had been stored and the answer was lost, or before a
+/// kill, after which it was delivered again. One that the server must refuse is never in the server.
 fn reckon(
     orders: &Orders,
     promised: &Promised,
@@ -302,7 +307,6 @@ fn reckon(
         assert_eq!(*time, number * STEP, "a row of another time");
         let series: i64 = device.parse().unwrap();
         assert!(!is_poison(*number, series, orders.poison), "a row that the server must refuse");
-        assert!(!letters.contains(&(device.clone(), *time)), "row {number} of {device} is in both places");
     }
     let numbers: Vec<i64> = match orders.mode {
         Mode::Replay => (promised.from / STEP + 1..=mark / STEP).collect(),
