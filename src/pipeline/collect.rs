@@ -197,23 +197,29 @@ impl Source {
 
     async fn collect(self: Arc<Self>, shard: Shard, time: i64) -> Done {
         let window = self.marks.window(self.name(), &shard, time, nanoseconds(self.state.every));
-        let began = Instant::now();
-        let answer = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Done::Stopped,
-            answer = timeout(self.deadline, self.collector.collect(&shard, window)) => answer,
-        };
-        self.state.update(|numbers| numbers.last_duration = began.elapsed());
-        match answer {
-            Ok(Ok(collection)) => {
-                let ack = self.marks.collected(self.name(), &shard, window);
-                self.take(&shard, collection, ack).await;
-            }
-            Ok(Err(error)) => self.failed(&shard, &error),
-            Err(_) => {
-                let reason = format!("no answer within the deadline of {:?}", self.deadline);
-                self.failed(&shard, &Error::unavailable("collect", reason));
-            }
+        for part in window.parts(self.collector.longest_window()) {
+            let began = Instant::now();
+            let answer = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Done::Stopped,
+                answer = timeout(self.deadline, self.collector.collect(&shard, part)) => answer,
+            };
+            self.state.update(|numbers| numbers.last_duration = began.elapsed());
+            let error = match answer {
+                Ok(Ok(collection)) => {
+                    let ack = self.marks.collected(self.name(), &shard, part);
+                    self.take(&shard, collection, ack).await;
+                    continue;
+                }
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    let reason = format!("no answer within the deadline of {:?}", self.deadline);
+                    Error::unavailable("collect", reason)
+                }
+            };
+            // What is later waits for what is earlier: the next tick begins here again.
+            self.failed(&shard, &error);
+            break;
         }
         Done::Collected
     }

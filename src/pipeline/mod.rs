@@ -53,6 +53,8 @@ pub use runner::{Ending, Runner};
 pub use schedule::{Schedule, Tick};
 
 #[cfg(test)]
+mod backfill_tests;
+#[cfg(test)]
 mod doubles;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 //! Discovery and collection are separate: [`Collector::discover`] says what there is to measure, in shards that each
 //! keep their own high-water mark, and [`Collector::collect`] measures one shard for one window.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::model::MetricBatch;
@@ -41,6 +43,25 @@ pub struct Collection {
     pub faults: Vec<Error>,
 }
 
+impl Window {
+    /// The window in parts of at most `longest`, oldest first.
+    pub fn parts(self, longest: Option<Duration>) -> impl Iterator<Item = Self> {
+        let length =
+            longest.map_or(i64::MAX, |longest| i64::try_from(longest.as_nanos()).unwrap_or(i64::MAX)).max(1);
+        let mut start = self.start;
+        let mut first = true;
+        std::iter::from_fn(move || {
+            if start >= self.end && !first {
+                return None;
+            }
+            first = false;
+            let part = Self { start, end: start.saturating_add(length).min(self.end) };
+            start = part.end;
+            Some(part)
+        })
+    }
+}
+
 impl Collection {
     /// Rows in all batches.
     pub fn rows(&self) -> usize {
@@ -63,6 +84,29 @@ pub trait Collector: Send + Sync {
     /// Only when nothing could be measured; a part that failed goes into [`Collection::faults`].
     async fn collect(&self, shard: &Shard, window: Window) -> Result<Collection>;
 
+    /// How much of the past can be brought by one collection, of a source that can read it: what is longer is asked for
+    /// in parts of this length, oldest first, so that making up for a long stop takes no more memory than a short one.
+    /// `None` for a source that only knows what is now.
+    fn longest_window(&self) -> Option<Duration> {
+        None
+    }
+
     /// Lets connections and threads go; called once, after the last collection.
     async fn close(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_in_parts_is_the_whole_window_once() {
+        let window = Window { start: 5, end: 27 };
+        let parts: Vec<_> =
+            window.parts(Some(Duration::from_nanos(10))).map(|part| (part.start, part.end)).collect();
+        assert_eq!(parts, [(5, 15), (15, 25), (25, 27)]);
+        assert!(window.parts(None).eq([window]));
+        let empty = Window { start: 5, end: 5 };
+        assert!(empty.parts(Some(Duration::ZERO)).eq([empty]));
+    }
 }
