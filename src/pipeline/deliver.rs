@@ -208,7 +208,7 @@ impl Delivery {
                     dead.push((batch.rows() as u64, rejected.error.kind()));
                 }
                 Some(Err(error)) => {
-                    tracing::error!(sink = self.state.name, error = error.chain(), "a rejection")
+                    tracing::error!(sink = self.state.name, error = error.chain(), "a rejection");
                 }
                 None => {}
             }

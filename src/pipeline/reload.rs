@@ -117,8 +117,8 @@ impl Runner {
         if moved {
             let next = Keeper::start(CheckpointFile::new(&plan.data), lock, &self.marks);
             std::mem::replace(&mut self.keeper, next).end().await;
-            self.context.dead.move_to(&plan.data, plan.dead_letter_bytes);
         }
+        self.context.dead.move_to(&plan.data, plan.dead_letter_bytes);
         self.start_sources(new_sources);
         self.forget_sources();
         Ok(())

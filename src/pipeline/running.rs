@@ -276,7 +276,7 @@ impl Opened {
                 }
                 Ok(Err(_)) => tracing::error!(sink = name, "the sink panicked while closing"),
                 Err(_) => {
-                    tracing::error!(sink = name, limit = ?CLOSE_LIMIT, "the sink did not close in time")
+                    tracing::error!(sink = name, limit = ?CLOSE_LIMIT, "the sink did not close in time");
                 }
             }
         }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
-use crate::Result;
 use crate::log::{LogReader, Position};
 use crate::model::{Ack, MetricBatch, Outcome, Parcel};
 use crate::pipeline::account::Policy;
 use crate::pipeline::backoff::Backoff;
 use crate::pipeline::lanes;
 use crate::pipeline::queue::Queue;
+use crate::{ErrorKind, Result};
 
 /// Frames are read together up to this many rows, so that small ones do not cost a change of thread each.
 const READ_ROWS: usize = 8_192;
@@ -23,6 +23,7 @@ type Frames = Vec<(Position, MetricBatch)>;
 pub(super) async fn run(context: &Context, lanes: &[Arc<Queue>]) {
     let mut feed = Feed { context, lanes, position: context.backlog.ledger.cursor() };
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    let mut dropped = false;
     loop {
         let ledger = &context.backlog.ledger;
         let more = ledger.more.notified();
@@ -37,9 +38,24 @@ pub(super) async fn run(context: &Context, lanes: &[Arc<Queue>]) {
             }
         }
         match feed.read_on().await {
-            Ok(true) => backoff.reset(),
+            Ok(true) => {
+                backoff.reset();
+                dropped = false;
+                if context.limit.forget("read").is_some() {
+                    context.state.update(|numbers| numbers.backlog.get_or_insert_default().blocked = None);
+                }
+                context.show();
+            }
             Ok(false) => return,
+            // What it stood at was dropped just now; where to go on is in the book at once.
+            Err(error) if error.kind() == ErrorKind::NotFound && !std::mem::replace(&mut dropped, true) => {
+                tokio::time::sleep(BACKOFF.0).await;
+            }
             Err(error) => {
+                let reason = error.to_string();
+                context
+                    .state
+                    .update(|numbers| numbers.backlog.get_or_insert_default().blocked = Some(reason));
                 if let Some(left_out) = context.limit.pass("read") {
                     let error = error.chain();
                     tracing::error!(sink = context.state.name, error, left_out, "the backlog cannot be read");

@@ -11,6 +11,7 @@ use super::Context;
 const INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(context: &Context, over: CancellationToken) {
+    context.show();
     loop {
         let moved = async {
             context.backlog.ledger.moved.notified().await;

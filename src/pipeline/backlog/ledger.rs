@@ -154,14 +154,14 @@ impl Ledger {
     }
 
     /// Drops what was not read of the segments up to and with this one, and returns how many rows that were.
-    pub(super) fn drop_through(&self, segment: u64) -> (u64, Position) {
+    pub(super) fn drop_through(&self, segment: u64) -> u64 {
         let mut state = self.state.lock();
         let rest = state.unread.split_off(&(segment + 1));
         let rows = std::mem::replace(&mut state.unread, rest).into_values().sum();
         let upto = Position::start_of(segment + 1);
         state.dropped_to = state.dropped_to.max(upto);
         state.cursor = state.cursor.max(upto);
-        (rows, upto)
+        rows
     }
 
     /// Rows that are not settled; of a frame on its way all, even if some are delivered.
@@ -223,7 +223,7 @@ mod tests {
     fn what_was_dropped_is_not_delivered_and_what_is_on_its_way_still_is() {
         let ledger = ledger();
         let first = ledger.take(at(0, 80), 10, 0).unwrap();
-        assert_eq!(ledger.drop_through(0), (10, at(1, 0)));
+        assert_eq!(ledger.drop_through(0), 10);
         assert_eq!(ledger.take(at(0, 160), 10, 0), None);
         assert_eq!((ledger.rows(), ledger.cursor()), (20, at(1, 0)));
         ledger.settle(first.number);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Backlog, Context, WhenFull};
+use crate::log::Position;
 use crate::model::{MetricBatch, Parcel};
 use crate::pipeline::account::Policy;
 use crate::pipeline::backoff::Backoff;
@@ -110,9 +111,9 @@ async fn drop_oldest(context: &Context) -> bool {
     let Backlog { log, ledger, .. } = context.backlog.clone();
     let dropped = tokio::task::spawn_blocking(move || {
         let Some(segment) = log.oldest_full_segment()? else { return Ok(None) };
-        let (rows, upto) = ledger.drop_through(segment);
-        log.trim(upto)?;
-        Ok::<_, Error>(Some(rows))
+        // First what can fail: rows that are booked as dropped are gone.
+        log.trim(Position::start_of(segment + 1))?;
+        Ok::<_, Error>(Some(ledger.drop_through(segment)))
     });
     match dropped.await {
         Ok(Ok(Some(rows))) => {

@@ -126,7 +126,11 @@ impl LetterFolder {
             drop(fs::remove_file(&staged));
             return Err(unable(error));
         }
-        self.make_room(bytes.len() as u64)
+        // The letter is there; that others could not be deleted must not have it written again.
+        Ok(self.make_room(bytes.len() as u64).unwrap_or_else(|error| {
+            tracing::warn!(error = error.chain(), "old dead letters cannot make room");
+            0
+        }))
     }
 
     /// Counts another letter in, and deletes the oldest if they are too many now: a few more than needed, so that the
