@@ -319,7 +319,7 @@ fn reckon(
             let key = (series.to_string(), number * STEP);
             let there = rows.contains_key(&key);
             let set_aside = letters.contains(&key);
-            if is_poison(number, series, orders.poison) && !set_aside || !there && !set_aside {
+            if !set_aside && (!there || is_poison(number, series, orders.poison)) {
                 missing.push((number, series));
             }
         }
