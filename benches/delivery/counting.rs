@@ -134,9 +134,9 @@ fn expected(batches: &Mutex<Receiver<MetricBatch>>) -> Total {
         let Ok(batch) = batches.lock().recv() else { return total };
         // Each tick has the same machines in the same order.
         (machines.len()..batch.rows()).for_each(|row| machines.push(series(&batch, row)));
-        for row in 0..batch.rows() {
+        for (row, series) in machines.iter().enumerate().take(batch.rows()) {
             line.clear();
-            write_line(&mut line, &machines[row], &batch, row);
+            write_line(&mut line, series, &batch, row);
             total.add(line.as_bytes());
         }
     }
@@ -169,9 +169,10 @@ type Totals = State<Arc<Mutex<Total>>>;
 /// A server that answers as InfluxDB 1.x does, stores nothing and counts everything, until its input ends: with the
 /// process that started it.
 pub async fn serve(port: u16) {
-    std::thread::spawn(|| {
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
+        drop(end);
     });
     let version = [("x-influxdb-version", "1.6.7")];
     let app = Router::new()
@@ -181,7 +182,10 @@ pub async fn serve(port: u16) {
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::default());
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    axum::serve(listener, app).await.unwrap();
+    tokio::select! {
+        served = axum::serve(listener, app) => served.unwrap(),
+        _ = ended => {}
+    }
 }
 
 async fn write(State(total): Totals, headers: HeaderMap, body: Bytes) -> StatusCode {
