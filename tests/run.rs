@@ -108,6 +108,42 @@ fn a_standard_output_that_nobody_reads_costs_the_store_no_row() {
         read.filter(|letter| (letter.component.as_str(), letter.batch.table()) == ("lines", "memory"));
     let used: Vec<_> = memory.map(|letter| letter.batch.float("used_bytes", 0)).collect();
     assert!(used.iter().any(Option::is_some), "dead letters hold the rows: {used:?}");
+
+    // What a person does with them.
+    let deadletters = |args: &[&str]| {
+        let command = Command::new(env!("CARGO_BIN_EXE_barograph"))
+            .arg("deadletters")
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
+        String::from_utf8(command.stdout).unwrap()
+    };
+    let objects = |text: &str| -> Vec<serde_json::Value> {
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let listed = objects(&deadletters(&["list", "--table", "memory"]));
+    assert!(!listed.is_empty());
+    assert!(listed.iter().all(|letter| letter["component"] == "lines" && letter["table"] == "memory"));
+    let exported = objects(&deadletters(&["export", "--component", "lines", "--table", "memory"]));
+    assert_eq!(
+        exported.len() as u64,
+        listed.iter().map(|letter| letter["rows"].as_u64().unwrap()).sum::<u64>()
+    );
+    assert!(exported[0]["row"]["used_bytes"].is_number(), "{}", exported[0]);
+    let lines = deadletters(&["export", "--table", "memory", "--format", "line-protocol"]);
+    assert!(lines.starts_with("memory,"), "{lines}");
+    assert!(deadletters(&["purge"]).contains("would delete"));
+    // The store of the same pipeline takes them.
+    let replayed = deadletters(&["replay", "pipeline.yaml", "--to", "store", "--table", "memory"]);
+    assert!(
+        replayed.starts_with(&format!("rows delivered: {}, refused again: 0", exported.len())),
+        "{replayed}"
+    );
+    assert_eq!(deadletters(&["list", "--table", "memory"]), "");
+    assert!(deadletters(&["purge", "--yes"]).starts_with("deleted: "));
+    assert_eq!(deadletters(&["list"]), "");
 }
 
 #[test]

@@ -53,8 +53,6 @@ pub use runner::{Ending, Runner};
 pub use schedule::{Schedule, Tick};
 
 #[cfg(test)]
-mod backfill_tests;
-#[cfg(test)]
 mod doubles;
 #[cfg(test)]
 mod tests;

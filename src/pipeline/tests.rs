@@ -1,5 +1,7 @@
 //! The pipeline as a whole, on stand-ins and paused time.
 
+mod backfill;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::checkpoint::CheckpointFile;
-use super::doubles::{Mood, Taken, TestClock, plan, sink};
-use super::plan::SourcePlan;
-use super::runner::Runner;
+use super::super::checkpoint::CheckpointFile;
+use super::super::doubles::{Mood, Taken, TestClock, plan, sink};
+use super::super::plan::SourcePlan;
+use super::super::runner::Runner;
 use crate::model::{BatchBuilder, Identity};
 use crate::provider::{Collection, Collector, Shard, Window};
 use crate::{Error, Result};
