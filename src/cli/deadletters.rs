@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -71,9 +71,9 @@ enum Command {
 /// Which letters.
 #[derive(Debug, ClapArgs)]
 struct Which {
-    /// The pipeline's data folder
-    #[arg(long, value_name = "DIR", default_value = "./data", env = "BAROGRAPH_DATA")]
-    data: PathBuf,
+    /// The pipeline's data folder, if it is not the one of the pipeline file or ./data
+    #[arg(long, value_name = "DIR", env = "BAROGRAPH_DATA")]
+    data: Option<PathBuf>,
     /// Only those of this sink or transform
     #[arg(long, value_name = "NAME")]
     component: Option<String>,
@@ -110,12 +110,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
 impl Which {
     fn folder(&self) -> LetterFolder {
-        LetterFolder::new(&self.data)
+        LetterFolder::new(self.data.as_deref().unwrap_or(Path::new("./data")))
     }
 
     /// Those letters, one in memory at a time; unreadable ones are told.
-    fn letters(&self) -> Result<impl Iterator<Item = (Entry, Letter)> + '_> {
-        let folder = self.folder();
+    fn letters(&self, folder: LetterFolder) -> Result<impl Iterator<Item = (Entry, Letter)> + '_> {
         let now = chrono::Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX);
         let age = self.older_than.map(|span| i64::try_from(span.0.as_nanos()).unwrap_or(i64::MAX));
         let before = age.map_or(i64::MAX, |age| now.saturating_sub(age));
@@ -137,12 +136,16 @@ impl Which {
 
 fn list(which: &Which, format: Option<Format>) -> Result<ExitCode> {
     let target = Target::new(format, None, std::io::stdout().is_terminal())?;
+    // Without their rows, which would be all in memory.
     let found: Vec<_> = which
-        .letters()?
-        .map(|(entry, letter)| (entry, Letter { batch: letter.batch.slice(0, 0), ..letter }))
+        .letters(which.folder())?
+        .map(|(entry, letter)| {
+            let table = letter.batch.table().to_owned();
+            (entry, [letter.component, table, letter.kind, letter.reason])
+        })
         .collect();
-    let texts = |of: fn(&Letter) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(found.iter().map(|(_, letter)| of(letter))))
+    let texts = |place: usize| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(found.iter().map(|(_, texts)| &texts[place])))
     };
     let numbers = |of: fn(&Entry) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(found.iter().map(|(entry, _)| of(entry))))
@@ -150,12 +153,12 @@ fn list(which: &Which, format: Option<Format>) -> Result<ExitCode> {
     let times = TimestampNanosecondArray::from_iter_values(found.iter().map(|(entry, _)| entry.at));
     let columns: [(&str, ArrayRef); 7] = [
         ("at", Arc::new(times)),
-        ("component", texts(|letter| &letter.component)),
-        ("table", texts(|letter| letter.batch.table())),
-        ("kind", texts(|letter| &letter.kind)),
+        ("component", texts(0)),
+        ("table", texts(1)),
+        ("kind", texts(2)),
         ("rows", numbers(|entry| entry.rows)),
         ("bytes", numbers(|entry| entry.bytes)),
-        ("reason", texts(|letter| &letter.reason)),
+        ("reason", texts(3)),
     ];
     let batch = RecordBatch::try_from_iter(columns).map_err(|error| {
         Error::invalid("list the letters", "the list could not be built").with_source(error)
@@ -169,7 +172,7 @@ fn list(which: &Which, format: Option<Format>) -> Result<ExitCode> {
 
 fn export(which: &Which, format: Rows) -> Result<ExitCode> {
     let mut lines = Lines::default();
-    for (_, letter) in which.letters()? {
+    for (_, letter) in which.letters(which.folder())? {
         let text = match format {
             Rows::Ndjson => ndjson(&letter)?,
             Rows::LineProtocol => {
@@ -217,11 +220,11 @@ async fn replay(file: &PathBuf, which: &Which, to: Option<&str>) -> Result<ExitC
             return Ok(ExitCode::from(BAD_INPUT));
         }
     };
-    let plan = Plan::new(&config, None, None, &Telemetry::default())?;
-    let folder = which.folder();
+    let plan = Plan::new(&config, None, which.data.as_deref(), &Telemetry::default())?;
+    let folder = LetterFolder::new(&plan.data);
     let mut open = std::collections::BTreeMap::new();
     let (mut all, mut left) = (Replayed::default(), 0_u64);
-    for (entry, letter) in which.letters()? {
+    for (entry, letter) in which.letters(folder.clone())? {
         let name = to.unwrap_or(&letter.component);
         let Some(sink) = plan.sinks.iter().find(|sink| sink.name == name) else {
             if to.is_some() {
@@ -265,7 +268,7 @@ async fn replay(file: &PathBuf, which: &Which, to: Option<&str>) -> Result<ExitC
 fn purge(which: &Which, yes: bool) -> Result<ExitCode> {
     let folder = which.folder();
     let (mut letters, mut rows) = (0_u64, 0);
-    for (entry, _) in which.letters()? {
+    for (entry, _) in which.letters(folder.clone())? {
         if yes {
             folder.remove(&entry)?;
         }

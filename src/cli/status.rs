@@ -148,7 +148,7 @@ fn render(
         lines.extend(sink.numbers.phase.reason().map(|reason| format!("  {reason}")));
         if let Some(backlog) = sink.numbers.backlog.as_ref().filter(|backlog| backlog.rows > 0) {
             let (bytes, bound) = (Size(backlog.bytes), Size(backlog.max_bytes));
-            let blocked = backlog.blocked.as_ref().map_or_else(String::new, |reason| format!("; {reason}"));
+            let blocked = backlog.stuck().map_or_else(String::new, |reason| format!("; {reason}"));
             lines.push(format!("  {} rows wait on disk: {bytes} of {bound}{blocked}", backlog.rows));
         }
     }

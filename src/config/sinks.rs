@@ -118,10 +118,10 @@ impl Meaning<'_> {
         if config.batch.age.0 > LONGEST_AGE {
             self.add(part, "batch", "`batch.age` must be at most an hour; 1s serves well");
         }
-        // A password that is written into the URL is as secret as one that comes from a reference.
+        // A password or token that is written into the URL is as secret as one that comes from a reference.
         let url = part.path.key("url");
         if let Some(node) = part.node.get("url")
-            && config.url.contains('@')
+            && config.url.contains(['@', '?'])
         {
             self.report.hide(place(node));
         }

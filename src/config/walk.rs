@@ -248,6 +248,10 @@ impl<'a> Walk<'a> {
                     let mut fault =
                         Diagnostic::new(at, format!("unknown key {}{}", tick(&key.name), path.inside()));
                     if let Some(meant) = closest(&key.name, free) {
+                        // What stands under a misspelled `token` is as secret.
+                        if properties.get(meant).is_some_and(|schema| schema.to_string().contains("secret")) {
+                            self.report.hide(Place { start: value.position, end: value.end });
+                        }
                         fault = fault.help(format!("did you mean {}?", tick(meant)));
                     }
                     let all = ticks(properties.keys().map(String::as_str));

@@ -109,7 +109,9 @@ impl Header {
         let sound = word(bytes, 0) == MAGIC
             && u64::from(header.length) % ALIGNMENT == 0
             && header.length as usize <= MAX_LENGTH
-            && header.name_length <= header.length;
+            && header.name_length <= header.length
+            // Each has a time at least; more cannot be, and must not be counted.
+            && header.rows <= u64::from(header.length) / 8;
         sound.then_some(header)
     }
 

@@ -105,7 +105,8 @@ impl Log {
             file: recovered.file,
             reserve,
             end: recovered.end,
-            sealed: recovered.end.offset > segments::HEADER_BYTES,
+            // Nor may new frames lie before the trim point, where nobody would look for them.
+            sealed: recovered.end.offset > segments::HEADER_BYTES || trim::read(folder)? > recovered.end,
             state: Arc::clone(&state),
             queue: Arc::clone(&queue),
         };

@@ -86,7 +86,10 @@ impl Marks {
         let mark = marks.entry(shard.0.clone()).or_insert_with(|| Mark::at(window.start));
         let id = mark.next_id;
         mark.next_id += 1;
-        mark.collected = window.end;
+        // Not if a window before it was lost meanwhile: the next one begins there.
+        if window.start <= mark.collected {
+            mark.collected = window.end;
+        }
         mark.pending.push(Pending { id, start: window.start, end: window.end, settled: false });
         drop(shards);
         let (marks, source, shard) = (Arc::clone(self), source.to_owned(), shard.clone());

@@ -92,7 +92,18 @@ impl Delivery {
         let (began, limit) = (Instant::now(), LogLimit::default());
         let mut backoff = Backoff::new(self.backoff.0, self.backoff.1);
         loop {
-            let error = match open().await {
+            // A task of its own: a stop does not wait for a server that does not answer.
+            let opening = tokio::spawn(open());
+            let opened = tokio::select! {
+                biased;
+                () = self.abort.cancelled() => return None,
+                () = self.pause.cancelled() => return None,
+                opened = opening => opened,
+            };
+            let opened = opened.unwrap_or_else(|error| {
+                Err(Error::unavailable("open sink", "it was stopped or panicked").with_source(error))
+            });
+            let error = match opened {
                 Ok(sink) => {
                     tracing::info!(sink = self.state.name, lasted = %lasted(began), "sink is open");
                     return Some(sink);
@@ -119,7 +130,7 @@ impl Delivery {
 
     /// The sink is open.
     pub(super) fn opened(&self) {
-        self.target.answered();
+        self.target.opened();
     }
 
     /// Writes parcels to their end; gives back those without one when interrupted.
@@ -171,12 +182,12 @@ impl Delivery {
             };
             let error = match result {
                 Ok(Ok(written)) => {
-                    self.target.worked();
+                    self.target.worked(&turn);
                     return Attempt::Written(written);
                 }
                 Ok(Err(error)) if speaks_about_rows(&error) => {
                     // It has read them, so it is there.
-                    self.target.answered();
+                    self.target.answered(&turn);
                     return Attempt::Refused(error);
                 }
                 Ok(Err(error)) => error,

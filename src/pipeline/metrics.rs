@@ -249,7 +249,7 @@ impl Metrics {
             measure(&self.backlog_rows, &label, number(backlog.rows));
             measure(&self.backlog_bytes, &label, number(backlog.bytes));
             measure(&self.backlog_max_bytes, &label, number(backlog.max_bytes));
-            measure(&self.backlog_blocked, &label, f64::from(u8::from(backlog.blocked.is_some())));
+            measure(&self.backlog_blocked, &label, f64::from(u8::from(backlog.stuck().is_some())));
         }
     }
 

@@ -118,6 +118,15 @@ pub struct BacklogNumbers {
     pub max_bytes: u64,
     /// Why it takes no rows now.
     pub blocked: Option<String>,
+    /// Why what is in it cannot be read now.
+    pub unreadable: Option<String>,
+}
+
+impl BacklogNumbers {
+    /// Why rows do not move through it, if they do not.
+    pub fn stuck(&self) -> Option<&str> {
+        self.unreadable.as_deref().or(self.blocked.as_deref())
+    }
 }
 
 /// One source as the others see it.

@@ -208,8 +208,10 @@ impl Runner {
             let state = Arc::clone(&sink.outlet.state);
             let remains = sink.ended(deadline).await;
             // Dropping the shares tells the marks that these rows did not arrive.
+            let held: usize = remains.left.iter().map(|parcel| parcel.batch.rows()).sum();
             drop(remains.left);
-            let left = state.account.balance().queued.saturating_sub(remains.kept);
+            // What is kept is known by whole batches only, so that it may hide what was left.
+            let left = state.account.balance().queued.saturating_sub(remains.kept).max(held as u64);
             (state.name.clone(), left, remains.kept)
         });
         let ends = futures::future::join_all(ends).await;

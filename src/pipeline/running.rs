@@ -167,8 +167,10 @@ impl RunningSink {
         context: &SinkContext,
     ) -> (Self, Result<()>) {
         let (old, outlet) = self.halt(deadline, cut).await;
+        // What waits in a folder that the old one did not have is new to the account.
+        let new = !old.shares_folder(&plan);
         match cut.run_until_cancelled(open(&plan)).await.unwrap_or_else(|| Err(cut_short())) {
-            Ok(opened) => (Self::resume(plan, opened, outlet, false, context), Ok(())),
+            Ok(opened) => (Self::resume(plan, opened, outlet, new, context), Ok(())),
             Err(error) => (Self::resume(old, Opened::default(), outlet, false, context), Err(error)),
         }
     }
@@ -359,7 +361,8 @@ impl Work {
             limit: LogLimit::default(),
             stop: self.delivery.pause.clone(),
         });
-        let lane_rows = self.plan.batching.rows.saturating_mul(2);
+        // One batch while another is written: more would only be in memory what is on disk already.
+        let lane_rows = self.plan.batching.rows;
         let lanes: Vec<_> = (0..self.plan.lanes.max(1)).map(|_| Arc::new(Queue::new(lane_rows))).collect();
         let over = CancellationToken::new();
         let mut keeping = JoinSet::new();
@@ -381,6 +384,7 @@ impl Work {
             }
         }
         joined(moving).await;
+        self.delivery.state.account.drop_rows(backlog.dropped_on_the_way(), Policy::Overflow);
         over.cancel();
         joined(keeping).await;
         sink

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turns, MutexGuard, Notify};
 use tokio::time::{Instant, sleep_until};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, LONGEST_ASKED};
 use super::log_limit::LogLimit;
 use super::monitor::{SinkPhase, SinkState};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Retry};
 
 /// Bounds of the waits between two tries, if a plan does not say others.
 pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
@@ -23,6 +23,7 @@ pub(super) struct Target {
     /// Held by the one that tries while there is trouble.
     probe: Turns<()>,
     failed: Notify,
+    changed: Notify,
     limit: LogLimit,
 }
 
@@ -30,21 +31,25 @@ struct Trouble {
     backoff: Backoff,
     /// When to try again; `None` while everything works.
     until: Option<Instant>,
+    /// The last failure.
+    since: Option<Instant>,
 }
 
 /// The right to try once.
 pub(super) struct Turn<'a> {
     _probe: Option<MutexGuard<'a, ()>>,
+    began: Instant,
 }
 
 impl Target {
     pub(super) fn new(state: Arc<SinkState>, (first, longest): (Duration, Duration)) -> Self {
-        let trouble = Trouble { backoff: Backoff::new(first, longest), until: None };
+        let trouble = Trouble { backoff: Backoff::new(first, longest), until: None, since: None };
         Self {
             state,
             trouble: Mutex::new(trouble),
             probe: Turns::new(()),
             failed: Notify::new(),
+            changed: Notify::new(),
             limit: LogLimit::default(),
         }
     }
@@ -53,28 +58,43 @@ impl Target {
     pub(super) async fn turn(&self) -> Turn<'_> {
         loop {
             if self.until().is_none() {
-                return Turn { _probe: None };
+                return Turn { _probe: None, began: Instant::now() };
             }
             let probe = self.probe.lock().await;
-            let Some(until) = self.until() else { continue };
-            sleep_until(until).await;
-            return Turn { _probe: Some(probe) };
+            // The trouble may be over before its time, or last longer.
+            loop {
+                let changed = self.changed.notified();
+                let (Some(until), now) = (self.until(), Instant::now()) else { break };
+                if until <= now {
+                    return Turn { _probe: Some(probe), began: now };
+                }
+                tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = changed => {}
+                }
+            }
         }
     }
 
     /// A write worked.
-    pub(super) fn worked(&self) {
-        self.answered();
+    pub(super) fn worked(&self, turn: &Turn<'_>) {
+        self.answered(turn);
         self.state.update(|numbers| numbers.writes += 1);
     }
 
     /// The other side is there and takes rows, whatever it said about these.
-    pub(super) fn answered(&self) {
+    pub(super) fn answered(&self, turn: &Turn<'_>) {
         let mut trouble = self.trouble.lock();
+        // What was on its way when another failed says nothing about what the other was told.
+        if trouble.since.is_some_and(|since| turn.began < since) {
+            return;
+        }
         if trouble.until.take().is_some() {
             trouble.backoff.reset();
         }
+        trouble.since = None;
         drop(trouble);
+        self.changed.notify_waiters();
         self.state.update(|numbers| numbers.phase = SinkPhase::Open);
         if let Some(lasted) = self.limit.forget("write") {
             tracing::info!(sink = self.state.name, %lasted, "sink writes again");
@@ -85,11 +105,15 @@ impl Target {
     pub(super) fn failed(&self, error: &Error) {
         let now = Instant::now();
         let mut trouble = self.trouble.lock();
-        // A write that was on its way when another failed says nothing new.
-        let until = trouble.until.filter(|until| *until > now);
-        let until = until.unwrap_or_else(|| now + trouble.backoff.after(error));
-        trouble.until = Some(until);
+        // A write that was on its way when another failed says nothing new, unless it is told a longer time.
+        let until = match (trouble.until.filter(|until| *until > now), error.retry()) {
+            (Some(until), Retry::After(asked)) => until.max(now + asked.min(LONGEST_ASKED)),
+            (Some(until), _) => until,
+            (None, _) => now + trouble.backoff.after(error),
+        };
+        (trouble.until, trouble.since) = (Some(until), Some(now));
         drop(trouble);
+        self.changed.notify_waiters();
         self.state.update(|numbers| {
             numbers.phase = phase(error);
             *numbers.retries.entry(error.kind().as_str()).or_default() += 1;
@@ -103,9 +127,17 @@ impl Target {
 
     /// The other side cannot even be opened; whoever opens it counts and tells.
     pub(super) fn unopened(&self, error: &Error) {
-        self.trouble.lock().until = Some(Instant::now());
+        let now = Instant::now();
+        let mut trouble = self.trouble.lock();
+        (trouble.until, trouble.since) = (Some(now), Some(now));
+        drop(trouble);
         self.state.update(|numbers| numbers.phase = phase(error));
         self.failed.notify_waiters();
+    }
+
+    /// It was opened.
+    pub(super) fn opened(&self) {
+        self.answered(&Turn { _probe: None, began: Instant::now() });
     }
 
     /// Ends when the other side does not take rows.
@@ -159,7 +191,7 @@ mod tests {
                     if turn._probe.is_some() {
                         assert_eq!(before, 0, "alone");
                         tokio::time::sleep(Duration::from_secs(1)).await;
-                        target.worked();
+                        target.worked(&turn);
                         trying.fetch_sub(1, Ordering::SeqCst);
                     }
                 })
@@ -174,8 +206,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_failed_together_counts_as_one_wait_but_every_failure_is_counted() {
         let target = target();
-        let error =
-            Error::unavailable("write", "busy").with_retry(crate::Retry::After(Duration::from_secs(7)));
+        let error = Error::unavailable("write", "busy").with_retry(Retry::After(Duration::from_secs(7)));
         for _ in 0..5 {
             target.failed(&error);
         }
@@ -184,6 +215,32 @@ mod tests {
         assert_eq!(began.elapsed().as_secs(), 7);
         assert_eq!(target.state.numbers.lock().retries["unavailable"], 5);
         target.failing().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_an_earlier_write_does_not_end_the_trouble_and_a_later_one_ends_every_wait() {
+        let target = target();
+        let early = target.turn().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let asked = |seconds| {
+            Error::new(ErrorKind::Throttled, "write", "busy")
+                .with_retry(Retry::After(Duration::from_secs(seconds)))
+        };
+        target.failed(&asked(5));
+        target.worked(&early);
+        assert!(target.until().is_some(), "the server asked for patience after that write began");
+        // A longer time is heard, and a wait for it ends with the trouble.
+        target.failed(&asked(600));
+        let began = Instant::now();
+        let waiting = tokio::spawn({
+            let target = Arc::clone(&target);
+            async move { drop(target.turn().await) }
+        });
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert!(!waiting.is_finished());
+        target.opened();
+        waiting.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 30);
     }
 
     #[test]

@@ -60,3 +60,18 @@ fn credentials_in_a_url_are_refused_and_not_quoted() {
         assert!(!format!("{printed} {}", printed.to_json()).contains("hunter2"), "{printed}");
     }
 }
+
+#[test]
+fn secrets_in_a_url_or_under_a_misspelled_key_are_not_quoted() {
+    for keys in [
+        "url: 'http://a/?u=bob&p=s3cr3t', database: m",
+        "url: 'http://bob:s3cr3t@a', database: m",
+        "url: 'http://a', org: o, bucket: b, tokn: s3cr3t",
+        "url: 'http://a', database: m, username: u, pasword: s3cr3t",
+        "url: 'http://a', database: m, proxy: 's3cr3t://h'",
+    ] {
+        let text = GOOD.replace("type: stdout", &format!("type: influxdb, {keys}"));
+        let told = check_here(&text).unwrap_err().to_string();
+        assert!(!told.contains("s3cr3t"), "{keys}:\n{told}");
+    }
+}

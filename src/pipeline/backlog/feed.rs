@@ -27,8 +27,10 @@ pub(super) async fn run(context: &Context, lanes: &[Arc<Queue>]) {
     loop {
         let ledger = &context.backlog.ledger;
         let more = ledger.more.notified();
+        // Asked first: what is appended before the end is read then.
+        let closed = ledger.is_closed();
         if feed.position >= ledger.end() {
-            if ledger.is_closed() {
+            if closed {
                 return;
             }
             tokio::select! {
@@ -42,7 +44,7 @@ pub(super) async fn run(context: &Context, lanes: &[Arc<Queue>]) {
                 backoff.reset();
                 dropped = false;
                 if context.limit.forget("read").is_some() {
-                    context.state.update(|numbers| numbers.backlog.get_or_insert_default().blocked = None);
+                    context.state.update(|numbers| numbers.backlog.get_or_insert_default().unreadable = None);
                 }
                 context.show();
             }
@@ -55,7 +57,7 @@ pub(super) async fn run(context: &Context, lanes: &[Arc<Queue>]) {
                 let reason = error.to_string();
                 context
                     .state
-                    .update(|numbers| numbers.backlog.get_or_insert_default().blocked = Some(reason));
+                    .update(|numbers| numbers.backlog.get_or_insert_default().unreadable = Some(reason));
                 if let Some(left_out) = context.limit.pass("read") {
                     let error = error.chain();
                     tracing::error!(sink = context.state.name, error, left_out, "the backlog cannot be read");

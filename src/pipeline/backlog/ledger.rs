@@ -164,6 +164,19 @@ impl Ledger {
         rows
     }
 
+    /// At the end: rows that are on their way still and whose segments were dropped, so that nobody brings them again.
+    pub(super) fn dropped_on_the_way(&self) -> u64 {
+        let mut state = self.state.lock();
+        let upto = state.dropped_to;
+        let gone = state.on_the_way.iter_mut().filter(|frame| !frame.settled && frame.end <= upto);
+        let mut rows = 0;
+        for frame in gone {
+            frame.settled = true;
+            rows += frame.rows;
+        }
+        rows
+    }
+
     /// Rows that are not settled; of a frame on its way all, even if some are delivered.
     pub(super) fn rows(&self) -> u64 {
         let state = self.state.lock();
@@ -229,5 +242,15 @@ mod tests {
         ledger.settle(first.number);
         assert_eq!((ledger.rows(), ledger.cursor()), (10, at(1, 0)));
         assert_eq!(ledger.not_dropped(Position::START), at(1, 0));
+    }
+
+    #[test]
+    fn what_is_on_its_way_at_the_end_is_lost_only_if_it_was_dropped_from_the_disk() {
+        let ledger = ledger();
+        ledger.take(at(0, 80), 10, 0).unwrap();
+        ledger.drop_through(0);
+        ledger.take(at(1, 80), 10, 0).unwrap();
+        assert_eq!((ledger.dropped_on_the_way(), ledger.rows()), (10, 10));
+        assert_eq!(ledger.dropped_on_the_way(), 0);
     }
 }

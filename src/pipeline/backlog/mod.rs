@@ -94,6 +94,11 @@ impl Backlog {
         self.ledger.rows()
     }
 
+    /// At the end: rows that nobody brings again, because their segments were dropped while they were on their way.
+    pub(super) fn dropped_on_the_way(&self) -> u64 {
+        self.ledger.dropped_on_the_way()
+    }
+
     /// Moves rows from the queue into the log until the queue is closed and empty.
     pub(super) async fn spool(context: &Context, queue: &Queue) {
         spool::run(context, queue).await;

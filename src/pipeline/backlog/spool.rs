@@ -11,7 +11,7 @@ use crate::pipeline::queue::{Batching, Queue};
 use crate::{Error, ErrorKind, Result};
 
 /// Rows that share an append; while one is synced the next ones gather.
-const APPEND_ROWS: usize = 65_536;
+const APPEND_ROWS: usize = 16_384;
 /// Waits between two tries; short, because room comes back with every acknowledgement.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -73,6 +73,8 @@ async fn log(context: &Context, parcels: Vec<Parcel>) -> Result<(), Vec<Parcel>>
                 "the backlog takes no rows; sources wait"
             );
         }
+        // A refused append begins a new segment; the one before may be settled already, and nothing else would delete it.
+        context.backlog.ledger.moved.notify_one();
         tokio::select! {
             biased;
             () = context.stop.cancelled() => return Err(parcels),
@@ -118,7 +120,10 @@ async fn drop_oldest(context: &Context) -> bool {
     match dropped.await {
         Ok(Ok(Some(rows))) => {
             context.state.account.drop_rows(rows, Policy::Overflow);
-            if let Some(left_out) = context.limit.pass("drop") {
+            // What is on its way already may still arrive; it is booked if it does not.
+            if rows > 0
+                && let Some(left_out) = context.limit.pass("drop")
+            {
                 tracing::warn!(
                     sink = context.state.name,
                     rows,

@@ -148,6 +148,14 @@ impl Config {
             ("password", self.password.as_ref().map(Secret::expose)),
             ("token", self.token.as_ref().map(Secret::expose)),
         ];
+        // Another scheme would be no proxy at all, and rows would go around it.
+        let scheme =
+            self.proxy.as_ref().map(|proxy| Url::parse(proxy.expose()).map(|url| url.scheme().to_owned()));
+        if scheme.is_some_and(|scheme| !matches!(scheme.as_deref(), Ok("http" | "https"))) {
+            let message =
+                "the proxy must begin with http:// or https://; write for example http://proxy:3128";
+            fault("proxy", message.to_owned());
+        }
         for (key, text) in texts {
             match text {
                 Some("") => fault(key, format!("`{key}` is empty; leave it out, or say which")),
@@ -315,6 +323,18 @@ mod tests {
             (Version::Auto, &["database", "token"]),
         ] {
             assert_eq!(with(version, keys), [""; 0]);
+        }
+        for proxy in ["htp://u:pw@h:3128", "socks9://h", "h:3128", ""] {
+            let config = Config {
+                database: Some("x".into()),
+                proxy: Some(Secret::new(proxy)),
+                ..Config::new("http://a")
+            };
+            assert_eq!(
+                config.faults().into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
+                ["proxy"],
+                "{proxy}"
+            );
         }
         let empty = Config { database: Some(String::new()), ..Config::new("http://a") };
         assert!(empty.faults()[0].1.contains("is empty"));
