@@ -38,6 +38,14 @@ const PANICS: u32 = 3;
 /// Opens a sink; may be called again, for a reload that is taken back.
 pub type OpenSink = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Sink>>> + Send + Sync>;
 
+/// Opens a sink in a task of its own: whoever stops waiting, for a server that does not answer or at a stop, must not
+/// leave a folder half opened.
+pub(super) async fn open_apart(open: &OpenSink) -> Result<Arc<dyn Sink>> {
+    tokio::spawn(open()).await.unwrap_or_else(|error| {
+        Err(Error::unavailable("open sink", "it was stopped or panicked").with_source(error))
+    })
+}
+
 /// Everything that delivery to one sink needs; each lane has a clone.
 #[derive(Clone)]
 pub(super) struct Delivery {
@@ -92,17 +100,12 @@ impl Delivery {
         let (began, limit) = (Instant::now(), LogLimit::default());
         let mut backoff = Backoff::new(self.backoff.0, self.backoff.1);
         loop {
-            // A task of its own: a stop does not wait for a server that does not answer.
-            let opening = tokio::spawn(open());
             let opened = tokio::select! {
                 biased;
                 () = self.abort.cancelled() => return None,
                 () = self.pause.cancelled() => return None,
-                opened = opening => opened,
+                opened = open_apart(open) => opened,
             };
-            let opened = opened.unwrap_or_else(|error| {
-                Err(Error::unavailable("open sink", "it was stopped or panicked").with_source(error))
-            });
             let error = match opened {
                 Ok(sink) => {
                     tracing::info!(sink = self.state.name, lasted = %lasted(began), "sink is open");
@@ -260,7 +263,8 @@ impl Delivery {
     }
 }
 
-fn speaks_about_rows(error: &Error) -> bool {
+/// Whether an error is about the rows: trying again gives the same answer, and the sink is not to blame.
+pub(super) fn speaks_about_rows(error: &Error) -> bool {
     error.retry() == Retry::Never && ABOUT_ROWS.contains(&error.kind())
 }
 

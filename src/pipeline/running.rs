@@ -16,7 +16,7 @@ use super::backoff::Backoff;
 use super::carry::Outlet;
 use super::collect::Source;
 use super::dead_letter::DeadLetters;
-use super::deliver::Delivery;
+use super::deliver::{Delivery, open_apart};
 use super::log_limit::LogLimit;
 use super::monitor::{SinkPhase, SinkState, SourcePhase, SourceState};
 use super::plan::SinkPlan;
@@ -293,14 +293,11 @@ impl Opened {
 /// # Errors
 /// Trying again will not help.
 pub(super) async fn open(plan: &SinkPlan) -> Result<Opened> {
-    // A task of its own: whoever stops waiting must not leave a folder half opened.
-    let stopped = |error| Error::unavailable("open sink", "it was stopped or panicked").with_source(error);
     let backlog = match plan.backlog.clone() {
-        Some(plan) => Some(spawn_blocking(move || Backlog::open(&plan)).await.map_err(stopped)??),
+        Some(plan) => Some(open_backlog(plan).await?),
         None => None,
     };
-    let opened = tokio::spawn((plan.open)()).await;
-    match opened.unwrap_or_else(|error| Err(stopped(error))) {
+    match open_apart(&plan.open).await {
         Ok(sink) => Ok(Opened { sink: Some(sink), backlog }),
         Err(error) if error.retry() == Retry::Never && backlog.is_none() => Err(error),
         Err(error) => {
@@ -312,6 +309,12 @@ pub(super) async fn open(plan: &SinkPlan) -> Result<Opened> {
             Ok(Opened { sink: None, backlog })
         }
     }
+}
+
+async fn open_backlog(plan: BacklogPlan) -> Result<Backlog> {
+    spawn_blocking(move || Backlog::open(&plan))
+        .await
+        .map_err(|error| Error::unavailable("open the backlog", "the task failed").with_source(error))?
 }
 
 /// The work of a sink's task.
@@ -403,12 +406,7 @@ impl Work {
     async fn open_backlog(&self, plan: BacklogPlan) -> Option<Backlog> {
         let mut backoff = Backoff::new(self.plan.backoff.0, self.plan.backoff.1);
         loop {
-            let plan = plan.clone();
-            let opened = spawn_blocking(move || Backlog::open(&plan)).await;
-            let opened = opened.unwrap_or_else(|error| {
-                Err(Error::unavailable("open the backlog", "the task failed").with_source(error))
-            });
-            let error = match opened {
+            let error = match open_backlog(plan.clone()).await {
                 Ok(backlog) => return Some(backlog),
                 Err(error) => error,
             };

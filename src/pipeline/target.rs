@@ -22,7 +22,7 @@ pub(super) struct Target {
     trouble: Mutex<Trouble>,
     /// Held by the one that tries while there is trouble.
     probe: Turns<()>,
-    failed: Notify,
+    /// Trouble began, ended or got another time.
     changed: Notify,
     limit: LogLimit,
 }
@@ -48,7 +48,6 @@ impl Target {
             state,
             trouble: Mutex::new(trouble),
             probe: Turns::new(()),
-            failed: Notify::new(),
             changed: Notify::new(),
             limit: LogLimit::default(),
         }
@@ -122,7 +121,6 @@ impl Target {
             let (error, wait) = (error.chain(), until - now);
             tracing::warn!(sink = self.state.name, error, ?wait, left_out, "write failed; the rows wait");
         }
-        self.failed.notify_waiters();
     }
 
     /// The other side cannot even be opened; whoever opens it counts and tells.
@@ -131,8 +129,8 @@ impl Target {
         let mut trouble = self.trouble.lock();
         (trouble.until, trouble.since) = (Some(now), Some(now));
         drop(trouble);
+        self.changed.notify_waiters();
         self.state.update(|numbers| numbers.phase = phase(error));
-        self.failed.notify_waiters();
     }
 
     /// It was opened.
@@ -143,11 +141,11 @@ impl Target {
     /// Ends when the other side does not take rows.
     pub(super) async fn failing(&self) {
         loop {
-            let failed = self.failed.notified();
+            let changed = self.changed.notified();
             if self.until().is_some() {
                 return;
             }
-            failed.await;
+            changed.await;
         }
     }
 

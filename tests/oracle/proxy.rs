@@ -114,15 +114,19 @@ fn reset(client: TcpStream) -> std::io::Result<()> {
     client.set_zero_linger()
 }
 
+/// The head of a message in lower case, once it is whole, and the bytes that the message has if its head tells.
+fn head(bytes: &[u8]) -> Option<(String, usize)> {
+    let end = bytes.windows(4).position(|end| end == b"\r\n\r\n")?;
+    let text = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    Some((text, end + 4 + length.unwrap_or(0_usize)))
+}
+
 /// Head and body; `None` at the end of the connection.
 async fn read_request(client: &mut TcpStream) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     loop {
-        if let Some(head) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
-            let length =
-                text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-            let whole = head + 4 + length.unwrap_or(0_usize);
+        if let Some((_, whole)) = head(&bytes) {
             while bytes.len() < whole {
                 if client.read_buf(&mut bytes).await? == 0 {
                     return Ok(None);
@@ -142,15 +146,11 @@ async fn forward(server: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
     stream.write_all(request).await?;
     let mut bytes = Vec::new();
     loop {
-        if let Some(head) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
-            let length =
-                text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        if let Some((text, whole)) = head(&bytes) {
             if text.contains("transfer-encoding: chunked") {
                 while !bytes.ends_with(b"0\r\n\r\n") && stream.read_buf(&mut bytes).await? > 0 {}
                 return Ok(bytes);
             }
-            let whole = head + 4 + length.unwrap_or(0_usize);
             while bytes.len() < whole && stream.read_buf(&mut bytes).await? > 0 {}
             return Ok(bytes);
         }

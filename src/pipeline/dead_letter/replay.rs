@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::folder::{Entry, LetterFolder};
 use super::letter::Letter;
+use crate::Result;
+use crate::pipeline::deliver::speaks_about_rows;
 use crate::sink::Sink;
-use crate::{Error, Result, Retry};
 
 /// What became of letters that were replayed, in rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl LetterFolder {
                     }
                 }
             }
-            Err(error) if about_rows(&error) => {
+            Err(error) if speaks_about_rows(&error) => {
                 let [batch] = batches;
                 refused = rows;
                 self.write(&Letter::new(component, &error, batch))?;
@@ -48,14 +49,11 @@ impl LetterFolder {
     }
 }
 
-fn about_rows(error: &Error) -> bool {
-    error.retry() == Retry::Never && super::super::deliver::ABOUT_ROWS.contains(&error.kind())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::doubles::{Mood, Taken, TestSink, batch};
     use super::*;
+    use crate::Error;
 
     fn folder_with_a_letter() -> (tempfile::TempDir, LetterFolder, Entry) {
         let data = tempfile::tempdir().unwrap();
