@@ -7,8 +7,10 @@ mod batch;
 mod builder;
 mod parcel;
 mod quantity;
+pub mod resource;
 mod secret;
 mod table;
+mod timestamp;
 
 pub use batch::{MetricBatch, column_role, empty_schema};
 pub use builder::{BatchBuilder, Identity, RowBuilder, Value};
@@ -19,3 +21,4 @@ pub use table::{
     CLOUD_TAG, COMMON_TAGS, Catalog, Column, ColumnKind, FieldType, REQUIRED_TAGS, Role, TIME, Table,
     tag_type, time_type,
 };
+pub use timestamp::Timestamp;

@@ -161,13 +161,16 @@ impl Table {
 pub struct Catalog(BTreeMap<String, Arc<Table>>);
 
 /// Name and text of every embedded table file.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 9] = [
     ("cpu", include_str!("../../schemas/tables/cpu.yaml")),
     ("disk", include_str!("../../schemas/tables/disk.yaml")),
+    ("events", include_str!("../../schemas/tables/events.yaml")),
     ("filesystem", include_str!("../../schemas/tables/filesystem.yaml")),
+    ("job", include_str!("../../schemas/tables/job.yaml")),
     ("memory", include_str!("../../schemas/tables/memory.yaml")),
     ("network", include_str!("../../schemas/tables/network.yaml")),
     ("status", include_str!("../../schemas/tables/status.yaml")),
+    ("storage", include_str!("../../schemas/tables/storage.yaml")),
 ];
 
 impl Catalog {

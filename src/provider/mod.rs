@@ -1,14 +1,41 @@
-//! Where measurements come from. A provider knows the model and nothing else of ours.
+//! Where measurements come from, and where resources are managed. A provider knows the model and nothing else of ours.
 //!
-//! Discovery and collection are separate: [`Collector::discover`] says what there is to measure, in shards that each
-//! keep their own high-water mark, and [`Collector::collect`] measures one shard for one window.
+//! - Telemetry: [`Collector::discover`] says what there is to measure, in shards that each keep their own high-water mark,
+//!   and [`Collector::collect`] measures one shard for one window.
+//! - Management: a [`Provider`] says what it can do ([`Capabilities`]), lists what there is ([`Inventory`]), makes a
+//!   [`Plan`] of a change, and carries out each of its steps through the trait that the step belongs to ([`Lifecycle`],
+//!   [`Volumes`], [`Snapshots`], [`Networks`], [`Images`]).
+//!
+//! Deadlines, retries and rate budgets are in none of them: they are layers around a provider ([`Client`]).
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::model::MetricBatch;
-use crate::{Error, Result};
+use crate::model::resource::{
+    Cost, Image, Instance, Kind, Network, Price, Region, ResourceId, Size, Snapshot, Subnet, Volume, Zone,
+};
+use crate::{Error, ErrorKind, Result};
+
+pub mod action;
+pub mod capability;
+pub mod client;
+pub mod listing;
+pub mod perform;
+pub mod plan;
+pub mod spec;
+pub mod token;
+
+pub use action::{Action, Consents, ResizePolicy, Stop, Target};
+pub use capability::Capabilities;
+pub use client::Client;
+pub use listing::{Listing, Page, Pages};
+pub use plan::{Downtime, Leftover, Plan, Step};
+pub use spec::{
+    DiskSpec, InstanceSpec, KernelSpec, NetworkSpec, SizeSpec, SnapshotSpec, SubnetSpec, VolumeSpec,
+};
+pub use token::Token;
 
 pub mod host;
 #[cfg(feature = "kvm")]
@@ -93,6 +120,304 @@ pub trait Collector: Send + Sync {
 
     /// Lets connections and threads go; called once, after the last collection.
     async fn close(&self) {}
+}
+
+/// Whose resources these are: the first two parts of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// `kvm`, `containerd`, `aws`, ...
+    pub provider: &'static str,
+    /// Account, subscription, project, connection URI or socket.
+    pub account: String,
+}
+
+impl Scope {
+    /// The id of a resource in it.
+    pub fn id(&self, location: &str, kind: Kind, native_id: impl Into<String>) -> ResourceId {
+        ResourceId {
+            provider: self.provider.into(),
+            account: self.account.clone(),
+            location: location.into(),
+            kind,
+            native_id: native_id.into(),
+        }
+    }
+
+    /// Whether a resource is in it.
+    pub fn has(&self, id: &ResourceId) -> bool {
+        id.provider == self.provider && id.account == self.account
+    }
+}
+
+/// A place where resources are managed.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Whose resources these are.
+    fn scope(&self) -> &Scope;
+
+    /// What it can do; known without asking anybody.
+    fn capabilities(&self) -> Capabilities;
+
+    /// What there is.
+    fn inventory(&self) -> &dyn Inventory;
+
+    /// Instances are made, changed and deleted here.
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        None
+    }
+
+    /// Volumes are made, changed and deleted here.
+    fn volumes(&self) -> Option<&dyn Volumes> {
+        None
+    }
+
+    /// Snapshots are made and deleted here.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// Networks and subnets are made and deleted here.
+    fn networks(&self) -> Option<&dyn Networks> {
+        None
+    }
+
+    /// Images are read and deleted here.
+    fn images(&self) -> Option<&dyn Images> {
+        None
+    }
+
+    /// Prices are known here.
+    fn pricing(&self) -> Option<&dyn Pricing> {
+        None
+    }
+
+    /// The steps of a change, none of them done yet. `now` is the instance that it is about, as it is.
+    ///
+    /// # Errors
+    /// The change cannot be made, or not in the way that was asked for.
+    async fn plan(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
+        Ok(Plan::simple(wanted, now))
+    }
+
+    /// Lets connections and threads go.
+    async fn close(&self) {}
+}
+
+/// What there is, place by place. A kind that [`Capabilities::lists`] denies answers [`ErrorKind::Unsupported`].
+#[async_trait]
+pub trait Inventory: Send + Sync {
+    /// The places; the native id of each is the `location` of what is in it.
+    fn regions(&self) -> Pages<'_, Region>;
+
+    /// Instances of a place.
+    fn instances<'a>(&'a self, location: &'a str) -> Pages<'a, Instance>;
+
+    /// One instance.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] only if the provider says clearly that it is gone.
+    async fn instance(&self, id: &ResourceId) -> Result<Instance>;
+
+    /// Parts of a region.
+    fn zones<'a>(&'a self, _location: &'a str) -> Pages<'a, Zone> {
+        absent(Kind::Zone)
+    }
+
+    /// Sizes that instances of a place can have.
+    fn sizes<'a>(&'a self, _location: &'a str) -> Pages<'a, Size> {
+        absent(Kind::Size)
+    }
+
+    /// Images of a place.
+    fn images<'a>(&'a self, _location: &'a str) -> Pages<'a, Image> {
+        absent(Kind::Image)
+    }
+
+    /// Volumes of a place.
+    fn volumes<'a>(&'a self, _location: &'a str) -> Pages<'a, Volume> {
+        absent(Kind::Volume)
+    }
+
+    /// Snapshots of a place, of volumes and of instances.
+    fn snapshots<'a>(&'a self, _location: &'a str) -> Pages<'a, Snapshot> {
+        absent(Kind::Snapshot)
+    }
+
+    /// Networks of a place.
+    fn networks<'a>(&'a self, _location: &'a str) -> Pages<'a, Network> {
+        absent(Kind::Network)
+    }
+
+    /// Subnets of a place.
+    fn subnets<'a>(&'a self, _location: &'a str) -> Pages<'a, Subnet> {
+        absent(Kind::Subnet)
+    }
+
+    /// Prices that hold in a place.
+    fn prices<'a>(&'a self, _location: &'a str) -> Pages<'a, Price> {
+        absent(Kind::Price)
+    }
+}
+
+fn absent<'a, T: Send + 'a>(kind: Kind) -> Pages<'a, T> {
+    let reason = format!("this provider has no {kind}s");
+    listing::no_pages(Error::new(ErrorKind::Unsupported, format!("list {kind}s"), reason))
+}
+
+/// What one step did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Done {
+    /// What it made.
+    pub made: Option<ResourceId>,
+    /// Whether anything changed; not, when it was so already.
+    pub changed: bool,
+    /// What a person should know.
+    pub note: Option<String>,
+}
+
+impl Done {
+    /// Something was changed.
+    pub fn changed() -> Self {
+        Self { changed: true, ..Self::default() }
+    }
+
+    /// Something was made.
+    pub fn made(id: ResourceId) -> Self {
+        Self { made: Some(id), changed: true, note: None }
+    }
+
+    /// It was so already.
+    pub fn already() -> Self {
+        Self::default()
+    }
+
+    /// With a remark.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+}
+
+/// The life of instances.
+///
+/// Every call is one step of a plan and happens once for one token, however often it is made. What is so already
+/// succeeds with [`Done::already`]. A call returns when the provider has taken it on; who needs the state that it leads to
+/// looks for it.
+#[async_trait]
+pub trait Lifecycle: Send + Sync {
+    /// Makes an instance that does not run yet, or one that runs where the provider knows no other kind.
+    async fn create(&self, spec: &InstanceSpec, token: Token) -> Result<Done>;
+
+    /// Starts it, or wakes it when it is suspended.
+    async fn start(&self, id: &ResourceId, token: Token) -> Result<Done>;
+
+    /// Asks it to stop and waits for the grace time; then stops it the hard way, if `how` says so.
+    async fn stop(&self, id: &ResourceId, how: &Stop, token: Token) -> Result<Done>;
+
+    /// Keeps its memory and takes its processors away.
+    async fn suspend(&self, id: &ResourceId, token: Token) -> Result<Done>;
+
+    /// Lets it go on.
+    async fn resume(&self, id: &ResourceId, token: Token) -> Result<Done>;
+
+    /// Gives it another size within what `policy` allows.
+    async fn resize(
+        &self,
+        id: &ResourceId,
+        size: &SizeSpec,
+        policy: ResizePolicy,
+        token: Token,
+    ) -> Result<Done>;
+
+    /// Deletes it, with what the consents name.
+    async fn delete(&self, id: &ResourceId, consents: Consents, token: Token) -> Result<Done>;
+}
+
+/// Disks that outlive instances. As [`Lifecycle`].
+#[async_trait]
+pub trait Volumes: Send + Sync {
+    /// Makes a volume, empty or as a copy.
+    async fn create(&self, spec: &VolumeSpec, token: Token) -> Result<Done>;
+
+    /// Makes it larger, also while it is attached.
+    async fn grow(&self, id: &ResourceId, size_bytes: u64, token: Token) -> Result<Done>;
+
+    /// Deletes it. One that is attached is a [`ErrorKind::Conflict`].
+    async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done>;
+
+    /// Gives it to an instance.
+    async fn attach(
+        &self,
+        id: &ResourceId,
+        instance: &ResourceId,
+        device: Option<&str>,
+        token: Token,
+    ) -> Result<Done>;
+
+    /// Takes it away from an instance.
+    async fn detach(&self, id: &ResourceId, instance: &ResourceId, token: Token) -> Result<Done>;
+}
+
+/// Contents kept from one time. As [`Lifecycle`].
+#[async_trait]
+pub trait Snapshots: Send + Sync {
+    /// Makes one.
+    async fn create(&self, spec: &SnapshotSpec, token: Token) -> Result<Done>;
+
+    /// Goes back to it.
+    async fn revert(&self, id: &ResourceId, token: Token) -> Result<Done>;
+
+    /// Deletes it.
+    async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done>;
+}
+
+/// Networks and their subnets. As [`Lifecycle`].
+#[async_trait]
+pub trait Networks: Send + Sync {
+    /// Makes a network and puts it into use.
+    async fn create(&self, spec: &NetworkSpec, token: Token) -> Result<Done>;
+
+    /// Deletes it. One that is used is a [`ErrorKind::Conflict`].
+    async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done>;
+
+    /// Makes a subnet.
+    async fn create_subnet(&self, spec: &SubnetSpec, _token: Token) -> Result<Done> {
+        let reason = "this provider makes a subnet only together with its network";
+        Err(Error::new(ErrorKind::Unsupported, "create subnet", reason).with_resource(&spec.name))
+    }
+
+    /// Deletes a subnet.
+    async fn delete_subnet(&self, id: &ResourceId, _token: Token) -> Result<Done> {
+        let reason = "this provider deletes a subnet only together with its network";
+        Err(Error::new(ErrorKind::Unsupported, "delete subnet", reason).with_resource(id.to_string()))
+    }
+}
+
+/// What instances are made from. As [`Lifecycle`].
+#[async_trait]
+pub trait Images: Send + Sync {
+    /// Reads an image from an archive on this machine.
+    async fn import(
+        &self,
+        archive: &str,
+        location: Option<&str>,
+        name: Option<&str>,
+        token: Token,
+    ) -> Result<Done>;
+
+    /// Deletes it.
+    async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done>;
+}
+
+/// What things cost.
+#[async_trait]
+pub trait Pricing: Send + Sync {
+    /// What an instance of a size costs while it runs; `None` when no price is known.
+    ///
+    /// # Errors
+    /// The prices cannot be read.
+    async fn cost(&self, size: &Size, location: &str) -> Result<Option<Cost>>;
 }
 
 #[cfg(test)]

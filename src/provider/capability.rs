@@ -1,0 +1,96 @@
+//! What a provider can do, as plain data: known before any call is made.
+
+use serde::Serialize;
+
+use super::action::Action;
+use crate::model::resource::Kind;
+
+/// What a provider can do. A verb that is absent is refused as unsupported before anything is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Capabilities {
+    /// Instances can be listed.
+    pub instances: bool,
+    /// Instances can be made and deleted, started and stopped.
+    pub lifecycle: bool,
+    /// Instances can be suspended and resumed.
+    pub suspend: bool,
+    /// A running instance can get another size.
+    pub resize_live: bool,
+    /// A stopped instance can get another size.
+    pub resize_stopped: bool,
+    /// Volumes.
+    pub volumes: bool,
+    /// Volumes can be attached and detached.
+    pub attach: bool,
+    /// A volume can begin as a copy of another.
+    pub clone_volume: bool,
+    /// Snapshots can be listed.
+    pub snapshots: bool,
+    /// Snapshots can be made and deleted.
+    pub make_snapshots: bool,
+    /// An instance can go back to a snapshot.
+    pub revert: bool,
+    /// Networks can be listed.
+    pub networks: bool,
+    /// Networks can be made and deleted.
+    pub make_networks: bool,
+    /// Subnets can be listed.
+    pub subnets: bool,
+    /// Subnets can be made and deleted apart from their network.
+    pub make_subnets: bool,
+    /// Images can be listed.
+    pub images: bool,
+    /// Images can be read from an archive, and deleted.
+    pub import_images: bool,
+    /// Sizes have names.
+    pub sizes: bool,
+    /// Prices can be known.
+    pub prices: bool,
+    /// Regions have zones.
+    pub zones: bool,
+    /// The provider takes a token for a call, so that the call can be repeated safely.
+    pub client_token: bool,
+    /// The provider can say whether a call is permitted without doing it.
+    pub native_dry_run: bool,
+    /// The provider has a guard of its own against deletion.
+    pub protection: bool,
+}
+
+impl Capabilities {
+    /// Whether this kind of resource can be listed.
+    pub fn lists(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Instance => self.instances,
+            Kind::Size => self.sizes,
+            Kind::Image => self.images,
+            Kind::Volume => self.volumes,
+            Kind::Snapshot => self.snapshots,
+            Kind::Network => self.networks,
+            Kind::Subnet => self.subnets,
+            Kind::Region => true,
+            Kind::Zone => self.zones,
+            Kind::Price => self.prices,
+        }
+    }
+
+    /// Whether this can be done.
+    pub fn allows(&self, action: &Action) -> bool {
+        match action {
+            Action::CreateInstance { .. }
+            | Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Restart { .. }
+            | Action::DeleteInstance { .. } => self.lifecycle,
+            Action::Suspend { .. } | Action::Resume { .. } => self.suspend,
+            Action::Resize { .. } => self.resize_live || self.resize_stopped,
+            Action::CreateVolume { spec } => self.volumes && (spec.from.is_none() || self.clone_volume),
+            Action::GrowVolume { .. } | Action::DeleteVolume { .. } => self.volumes,
+            Action::AttachVolume { .. } | Action::DetachVolume { .. } => self.attach,
+            Action::CreateSnapshot { .. } | Action::DeleteSnapshot { .. } => self.make_snapshots,
+            Action::RevertSnapshot { .. } => self.revert,
+            Action::CreateNetwork { .. } | Action::DeleteNetwork { .. } => self.make_networks,
+            Action::CreateSubnet { .. } | Action::DeleteSubnet { .. } => self.make_subnets,
+            Action::ImportImage { .. } | Action::DeleteImage { .. } => self.import_images,
+        }
+    }
+}

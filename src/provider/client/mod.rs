@@ -1,0 +1,239 @@
+//! The layers around a provider: a rate budget, a deadline and retries for every call that is made to it.
+//!
+//! From the outside in: retry, then budget, then deadline, so that each try waits for its turn and has the whole time to
+//! itself. A provider has none of this inside, and everybody else reaches a provider only through here.
+
+mod budget;
+mod retry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+
+pub use budget::{Budgets, Class, Rate};
+pub use retry::Retries;
+
+use super::{Action, Capabilities, Done, Inventory, Listing, Pages, Plan, Provider, Scope, Token, perform};
+use crate::model::resource::{
+    Image, Instance, Network, Price, Region, ResourceId, Size, Snapshot, Subnet, Volume, Zone,
+};
+use crate::{Error, ErrorKind, Result};
+
+/// How calls are made.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Longest time of one call that reads.
+    pub read: Duration,
+    /// Longest time of one call that changes something, beside the time that an action itself asks for.
+    pub change: Duration,
+    /// Longest time of a whole list of one place.
+    pub list: Duration,
+    /// How failures are tried again.
+    pub retries: Retries,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            read: Duration::from_secs(30),
+            change: Duration::from_secs(120),
+            list: Duration::from_secs(300),
+            retries: Retries::default(),
+        }
+    }
+}
+
+/// A provider with its layers; cloning shares it.
+#[derive(Clone)]
+pub struct Client {
+    provider: Arc<dyn Provider>,
+    budgets: Arc<Budgets>,
+    policy: Policy,
+}
+
+/// A kind of resource that can be listed place by place.
+pub trait Listed: Sized + Send {
+    /// Its pages.
+    fn pages<'a>(inventory: &'a dyn Inventory, location: &'a str) -> Pages<'a, Self>;
+}
+
+macro_rules! listed {
+    ($($type:ty: $method:ident),*) => {$(
+        impl Listed for $type {
+            fn pages<'a>(inventory: &'a dyn Inventory, location: &'a str) -> Pages<'a, Self> {
+                inventory.$method(location)
+            }
+        }
+    )*};
+}
+
+listed!(Instance: instances, Zone: zones, Size: sizes, Image: images, Volume: volumes, Snapshot: snapshots);
+listed!(Network: networks, Subnet: subnets, Price: prices);
+
+impl Client {
+    /// Layers around `provider`. Clients that share `budgets` share the rates of each (provider, account, place).
+    pub fn new(provider: Arc<dyn Provider>, budgets: Arc<Budgets>, policy: Policy) -> Self {
+        Self { provider, budgets, policy }
+    }
+
+    /// Whose resources these are.
+    pub fn scope(&self) -> &Scope {
+        self.provider.scope()
+    }
+
+    /// What the provider can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.provider.capabilities()
+    }
+
+    /// The places.
+    pub async fn regions(&self) -> Listing<Region> {
+        self.read_pages("", self.provider.inventory().regions(), &|_| ()).await
+    }
+
+    /// What a place has of one kind. `progress` hears how many there are so far.
+    pub async fn list<T: Listed>(&self, location: &str, progress: &(dyn Fn(usize) + Sync)) -> Listing<T> {
+        self.read_pages(location, T::pages(self.provider.inventory(), location), progress).await
+    }
+
+    /// One instance.
+    ///
+    /// # Errors
+    /// Those of [`Inventory::instance`], when trying again did not help.
+    pub async fn instance(&self, id: &ResourceId) -> Result<Instance> {
+        let read = || self.provider.inventory().instance(id);
+        self.call("read", &id.location, Class::Read, self.policy.read, true, read).await
+    }
+
+    /// The steps of a change.
+    ///
+    /// # Errors
+    /// Those of [`Provider::plan`], and what the provider cannot do at all.
+    pub async fn plan(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
+        perform::allowed(self.provider.as_ref(), wanted)?;
+        let location = now.map_or("", |now| now.id.location.as_str());
+        let plan = || self.provider.plan(wanted, now);
+        self.call("plan", location, Class::Read, self.policy.read, true, plan).await
+    }
+
+    /// Carries out a step.
+    ///
+    /// # Errors
+    /// Those of the step, when trying again did not help or could have done it twice.
+    pub async fn perform(&self, action: &Action, token: Token) -> Result<Done> {
+        let location = match action.target() {
+            Some(target) => target.id()?.location.clone(),
+            None => String::new(),
+        };
+        let deadline = match action {
+            Action::Stop { how, .. } => self.policy.change + how.grace.0,
+            _ => self.policy.change,
+        };
+        let perform = || perform::perform(self.provider.as_ref(), action, token);
+        // Every step carries its token or finds out that it was done already: the contract says so.
+        self.call(action.verb(), &location, Class::Change, deadline, true, perform).await
+    }
+
+    /// What an instance of a size costs; `None` when no price is known.
+    ///
+    /// # Errors
+    /// The prices cannot be read.
+    pub async fn cost(&self, size: &Size, location: &str) -> Result<Option<crate::model::resource::Cost>> {
+        let Some(pricing) = self.provider.pricing() else { return Ok(None) };
+        self.call("price", location, Class::Read, self.policy.read, true, || pricing.cost(size, location))
+            .await
+    }
+
+    /// Lets connections and threads go.
+    pub async fn close(&self) {
+        self.provider.close().await;
+    }
+
+    async fn read_pages<T>(
+        &self,
+        location: &str,
+        mut pages: Pages<'_, T>,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Listing<T> {
+        let mut listing = Listing::default();
+        let until = tokio::time::Instant::now() + self.policy.list;
+        let mut tries = self.policy.retries.tries();
+        loop {
+            self.turn(location, Class::Read).await;
+            let page = match tokio::time::timeout_at(until, pages.next()).await {
+                Ok(None) => return listing,
+                Ok(Some(page)) => page,
+                Err(_) => {
+                    listing.fail([self.late("list", location, self.policy.list)]);
+                    return listing;
+                }
+            };
+            match page {
+                Ok(page) => {
+                    listing.add(page);
+                    progress(listing.items.len());
+                    tries = self.policy.retries.tries();
+                }
+                Err(error) => {
+                    self.heard(location, Class::Read, &error);
+                    let Some(pause) = tries.after(&error) else {
+                        listing.fail([self.named(error)]);
+                        return listing;
+                    };
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn call<T, F: Future<Output = Result<T>>>(
+        &self,
+        operation: &str,
+        location: &str,
+        class: Class,
+        deadline: Duration,
+        repeatable: bool,
+        call: impl Fn() -> F,
+    ) -> Result<T> {
+        let mut tries = self.policy.retries.tries();
+        loop {
+            self.turn(location, class).await;
+            let answer = tokio::time::timeout(deadline, call()).await;
+            let error = match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                // What a call does that nobody waits for any more is not known: it is not made a second time.
+                Err(_) => return Err(self.late(operation, location, deadline)),
+            };
+            self.heard(location, class, &error);
+            match tries.after(&error).filter(|_| repeatable) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(self.named(error)),
+            }
+        }
+    }
+
+    async fn turn(&self, location: &str, class: Class) {
+        self.budgets.take(self.scope(), location, class).await;
+    }
+
+    fn heard(&self, location: &str, class: Class, error: &Error) {
+        if error.kind() == ErrorKind::Throttled {
+            self.budgets.throttled(self.scope(), location, class, error.retry());
+        }
+    }
+
+    fn late(&self, operation: &str, location: &str, deadline: Duration) -> Error {
+        let reason = format!("no answer within {}", humantime::format_duration(deadline));
+        let error = Error::unavailable(operation, reason).with_provider(self.scope().provider);
+        if location.is_empty() { error } else { error.with_resource(location) }
+    }
+
+    fn named(&self, error: Error) -> Error {
+        if error.provider().is_some() { error } else { error.with_provider(self.scope().provider) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
