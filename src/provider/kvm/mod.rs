@@ -8,12 +8,16 @@ mod config;
 mod connect;
 mod error;
 mod inventory;
+mod job;
+mod mailbox;
 mod mapping;
 mod metrics;
-mod params;
 mod poll;
 mod slow;
+mod state;
+mod storage;
 mod sys;
+mod tell;
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -25,8 +29,8 @@ use tokio::sync::oneshot;
 
 pub use config::Config;
 
-use self::mapping::Mapping;
 use self::poll::Poller;
+use super::mapping::params;
 use super::{Collection, Collector, Shard, Window};
 use crate::{Error, Result};
 
@@ -54,19 +58,16 @@ impl KvmCollector {
     /// A collector for the connection that `config` names; nothing is connected yet.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for a URI that cannot be one or a deadline that none can keep, [`crate::ErrorKind::Unavailable`] if the system
+    /// [`crate::ErrorKind::Invalid`] for a URI that cannot be one, a deadline that none can keep or a metric that is wrong, [`crate::ErrorKind::Unavailable`] if the system
     /// gives no threads.
     pub fn new(config: &Config) -> Result<Self> {
-        if config.uri.is_empty() || config.uri.contains('\0') {
-            return Err(
-                Error::invalid("connect", "the URI is empty or holds a NUL byte").with_provider("kvm")
-            );
+        if let Some(wrong) = config.wrong_uri() {
+            return Err(Error::invalid("connect", wrong).with_provider("kvm"));
         }
         if config.deadline.0 < MIN_DEADLINE {
             let reason = format!("the deadline is {}; write at least 100ms", config.deadline);
             return Err(Error::invalid("connect", reason).with_provider("kvm"));
         }
-        Mapping::builtin()?;
         let mut poller = Poller::new(config)?;
         let (requests, queue) = sync_channel(QUEUE);
         thread::Builder::new()
