@@ -373,6 +373,12 @@ async fn events_tell_what_happened(rig: &Rig, source: &Source) {
     let (later, later_times) = events(&collection, IDLE);
     told.extend(later);
     times.extend(later_times);
+    // Whether QEMU still says that it ends when it is killed is a matter of luck.
+    let lucky = told.iter().position(|event| event[0] == "shutdown");
+    if let Some(place) = lucky {
+        told.remove(place);
+        times.remove(place);
+    }
     let expected = [
         ["suspended", "Suspended", "paused"],
         ["resumed", "Running", "unpaused"],
@@ -420,8 +426,11 @@ async fn a_job_is_seen_while_it_goes_on(rig: &Rig, source: &Source) {
 fn ssh(folder: &tempfile::TempDir, text: &str) -> String {
     use std::os::unix::fs::PermissionsExt;
     let path = folder.path().join("ssh");
-    std::fs::write(&path, format!("#!/bin/sh\necho \"$@\" > {}/arguments\n{text}\n", folder.path().display()))
-        .unwrap();
+    std::fs::write(
+        &path,
+        format!("#!/bin/sh\necho \"$@\" > {}/arguments\n{text}\n", folder.path().display()),
+    )
+    .unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path.to_str().unwrap().to_owned()
 }
