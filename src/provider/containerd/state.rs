@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn why_it_ended_survives_its_task() {
         let none = HashMap::new();
-        let reason = |seen, labels: &HashMap<_, _>, memory| status(seen, labels, memory).reason;
+        let reason = |seen: &Seen, labels: &HashMap<_, _>, memory| status(seen, labels, memory).reason;
         let stopped = task(Native::Stopped, 137);
         assert_eq!(reason(&stopped, &none, false).unwrap(), "exit 137 (killed by signal 9)");
         assert_eq!(reason(&stopped, &none, true).unwrap(), "exit 137 (killed by signal 9), out of memory");
