@@ -123,7 +123,38 @@ impl Meaning<'_> {
                 self.positive(part, "relist", config.relist);
                 self.positive(part, "max_balloon_age", config.max_balloon_age);
             }
+            SourceKind::Containerd(config) => self.containerd(part, every, &config),
         }
+    }
+
+    fn containerd(&mut self, part: &Part<'_>, every: Span, config: &provider::containerd::Config) {
+        if !provider::CONTAINERD {
+            let (path, fault) = part.fault_at("type", "this build of barograph cannot measure containers");
+            self.report
+                .add(&path, fault.help("build it with the feature `containerd`, or take the source out"));
+        }
+        if config.socket.is_empty() {
+            let message = "the socket's path is empty; write for example /run/containerd/containerd.sock";
+            self.add(part, "socket", message);
+        }
+        self.shown(part, "socket", "the socket is shown in logs and rows", "write the path itself");
+        for (key, list) in
+            [("namespaces", &config.namespaces), ("exclude_namespaces", &config.exclude_namespaces)]
+        {
+            for (index, name) in list.iter().enumerate() {
+                if let Some(reason) = provider::containerd::bad_namespace(name) {
+                    let secret = self.report.is_secret(&part.path.key(key).item(index));
+                    let name = if secret { "this".to_owned() } else { format!("{name:?}") };
+                    self.add(part, key, format!("{name} cannot be a namespace: {reason}"));
+                }
+            }
+        }
+        if part.node.get("deadline").is_some() && config.deadline > every {
+            let message = "`deadline` is longer than `every`: a container that does not answer would hold up the next \
+                           collection";
+            self.add(part, "deadline", message);
+        }
+        self.positive(part, "deadline", config.deadline);
     }
 
     /// `every` and `timeout` of a source.

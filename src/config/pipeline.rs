@@ -52,6 +52,8 @@ pub enum SourceKind {
     Host(provider::host::Config),
     /// libvirt guests.
     Kvm(provider::kvm::Config),
+    /// Containers of containerd.
+    Containerd(provider::containerd::Config),
 }
 
 /// A step on the way.
@@ -99,6 +101,7 @@ impl SourceKind {
         match self {
             Self::Host(_) => "host",
             Self::Kvm(_) => "kvm",
+            Self::Containerd(_) => "containerd",
         }
     }
 }

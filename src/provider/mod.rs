@@ -37,6 +37,12 @@ pub use spec::{
 };
 pub use token::Token;
 
+#[cfg(feature = "containerd")]
+pub mod containerd;
+#[cfg(not(feature = "containerd"))]
+#[path = "containerd/absent.rs"]
+pub mod containerd;
+pub mod flavours;
 pub mod host;
 #[cfg(feature = "kvm")]
 pub mod kvm;
@@ -47,6 +53,8 @@ pub mod rates;
 
 /// Whether this build can reach libvirt. Without it `kvm` sources are understood, and refused with that reason.
 pub const KVM: bool = cfg!(feature = "kvm");
+/// Whether this build can reach containerd. Without it `containerd` sources are understood, and refused with that reason.
+pub const CONTAINERD: bool = cfg!(feature = "containerd");
 
 /// A part of a source with its own checkpoint: a region of an account, a hypervisor connection, this host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -43,7 +43,7 @@ error: `sources.host.type` cannot be `hst`
 3 |   host: { type: hst, every: 5s }
   |                 ^^^
   = help: did you mean `host`?
-  = help: allowed are `host`, `kvm`
+  = help: allowed are `containerd`, `host`, `kvm`
 
 error: the key `every` is missing in `sources.other`
  --> p.yaml:4:3
@@ -185,6 +185,26 @@ fn guests_are_not_waited_for_longer_than_a_collection() {
         "type: kvm, deadline: 20s",
         &[
             "3:32 `deadline` is longer than `every`: a guest that does not answer would hold up the next collection",
+        ],
+    );
+}
+
+#[test]
+fn containers_are_in_namespaces_that_can_be() {
+    broken("type: host", "type: containerd, namespaces: [k8s.io]", &[]);
+    broken(
+        "type: host",
+        "type: containerd, namespaces: [\"a b\"]",
+        &[
+            "3:41 \"a b\" cannot be a namespace: a namespace is letters and digits, with single `.`, `_` or `-` \
+             between them",
+        ],
+    );
+    broken(
+        "type: host",
+        "type: containerd, deadline: 20s",
+        &[
+            "3:39 `deadline` is longer than `every`: a container that does not answer would hold up the next collection",
         ],
     );
 }
