@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Pipeline, SourceKind};
 use crate::provider::client::{Budgets, Policy};
-use crate::provider::{Client, Provider, kvm};
+use crate::provider::{Client, Provider, containerd, kvm};
 use crate::{Error, ErrorKind, Result};
 
 /// A provider under the name that people use for it.
@@ -68,6 +68,7 @@ pub fn from_file(pipeline: &Pipeline, file: &Path, names: &[String]) -> Result<V
 pub fn from_kind(kind: &str) -> Result<Managed> {
     let kind = match kind {
         "kvm" => SourceKind::Kvm(kvm::Config::default()),
+        "containerd" => SourceKind::Containerd(containerd::Config::default()),
         other => {
             let reason = "without --config a provider is named by its type: kvm or containerd";
             return Err(Error::new(ErrorKind::NotFound, "find provider", reason).with_resource(other));
@@ -86,5 +87,6 @@ fn provider(kind: &SourceKind) -> Result<Option<Arc<dyn Provider>>> {
     Ok(match kind {
         SourceKind::Host(_) => None,
         SourceKind::Kvm(_) => None,
+        SourceKind::Containerd(_) => None,
     })
 }
