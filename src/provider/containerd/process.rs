@@ -7,8 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use procfs::process::Process;
+use serde_json::json;
 
+use super::resources;
 use crate::model::Timestamp;
+use crate::model::resource::Size;
 
 /// When the process began; `None` if it is not the container's as far as we can see.
 pub(super) fn started(pid: u32, id: &str, cgroups_path: Option<&str>) -> Option<Timestamp> {
@@ -38,6 +41,29 @@ pub(super) fn was_out_of_memory(cgroups_path: Option<&str>) -> bool {
     files.iter().filter_map(|file| fs::read_to_string(file).ok()).any(|text| counts_kills(&text))
 }
 
+/// The limits that the kernel holds a control group to; `None` where its files cannot be read from here.
+pub(super) fn limits_in_force(cgroups_path: Option<&str>) -> Option<Size> {
+    let path = cgroups_path.filter(|path| path.starts_with('/') && !path.contains(".."))?;
+    let read = |file: &str| fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok();
+    if let (Some(cpu), Some(memory)) =
+        (read(&format!("{}/cpu.max", &path[1..])), read(&format!("{}/memory.max", &path[1..])))
+    {
+        let (quota, period) = cpu.trim().split_once(' ')?;
+        return Some(in_force(quota, period, &memory));
+    }
+    let quota = read(&format!("cpu{path}/cpu.cfs_quota_us"))?;
+    let period = read(&format!("cpu{path}/cpu.cfs_period_us"))?;
+    Some(in_force(&quota, &period, &read(&format!("memory{path}/memory.limit_in_bytes"))?))
+}
+
+fn in_force(quota: &str, period: &str, memory: &str) -> Size {
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    resources::size_of(&json!({ "linux": { "resources": {
+        "cpu": { "quota": number(quota), "period": number(period) },
+        "memory": { "limit": number(memory) },
+    }}}))
+}
+
 fn counts_kills(text: &str) -> bool {
     let kills = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
     kills.filter_map(|count| count.trim().parse::<u64>().ok()).any(|count| count > 0)
@@ -63,6 +89,14 @@ mod tests {
         assert!(is_of("/kubepods.slice/cri-containerd-0a1b.scope", "0a1b", None));
         assert!(is_of("/rig/web", "0a1b", Some("/rig/web")));
         assert!(!is_of("/rig/other", "0a1b", Some("/rig/web")));
+    }
+
+    #[test]
+    fn limits_are_read_in_both_kinds_of_words() {
+        let half = in_force("50000", "100000\n", "67108864\n");
+        assert_eq!((half.vcpus, half.memory_bytes), (Some("0.5".parse().unwrap()), Some(64 << 20)));
+        assert_eq!(in_force("max", "100000", "max\n"), Size::default());
+        assert_eq!(in_force("-1\n", "100000", "9223372036854771712\n"), Size::default());
     }
 
     #[test]

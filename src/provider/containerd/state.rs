@@ -15,8 +15,6 @@ pub(super) mod label {
     pub(in super::super) const TOKEN: &str = "barograph.token";
     /// The name of its size.
     pub(in super::super) const SIZE: &str = "barograph.size";
-    /// The signal that asks it to stop, where its image names one.
-    pub(in super::super) const STOP_SIGNAL: &str = "barograph.stop-signal";
     /// The exit status of its last task.
     pub(in super::super) const EXIT: &str = "barograph.exit-status";
     /// When that task ended.
