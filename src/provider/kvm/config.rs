@@ -1,5 +1,7 @@
 //! What a `kvm` source takes in the pipeline file.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,12 @@ pub struct Config {
     pub relist: Span,
     /// Balloon statistics older than this are left out.
     pub max_balloon_age: Span,
+    /// File with named sizes of guests to make or resize: `small: { vcpus: 1, memory: 512MiB }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<PathBuf>,
+    /// File with what guests cost: `currency`, `as_of`, `vcpu_hour`, `memory_gib_hour`, `volume_gib_month`, `sizes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -26,6 +34,8 @@ impl Default for Config {
             deadline: Span::seconds(2),
             relist: Span::seconds(300),
             max_balloon_age: Span::seconds(60),
+            sizes: None,
+            prices: None,
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::state;
 use super::sys::{Change, Event, Listed, Named, Record};
+use crate::model::resource::State;
 use crate::provider::rates::Rates;
 
 /// A guest and what is remembered of it between two collections.
@@ -20,57 +22,6 @@ pub(super) struct Guest {
     pub(super) started: Option<Instant>,
     /// Counters of this run: they begin at zero with each run.
     pub(super) rates: Rates<String>,
-}
-
-/// A guest's state in the words of the table `status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Starting,
-    Running,
-    Suspended,
-    Stopping,
-    Stopped,
-    Failed,
-    Unknown,
-}
-
-impl State {
-    /// From libvirt's `virDomainState` and the reason that belongs to it.
-    pub(super) fn from_libvirt((state, reason): (u32, i32)) -> Self {
-        let reason = u32::try_from(reason).unwrap_or(0);
-        match state {
-            virt_sys::VIR_DOMAIN_RUNNING | virt_sys::VIR_DOMAIN_BLOCKED => Self::Running,
-            virt_sys::VIR_DOMAIN_PAUSED if reason == virt_sys::VIR_DOMAIN_PAUSED_STARTING_UP => {
-                Self::Starting
-            }
-            virt_sys::VIR_DOMAIN_PAUSED | virt_sys::VIR_DOMAIN_PMSUSPENDED => Self::Suspended,
-            virt_sys::VIR_DOMAIN_SHUTDOWN => Self::Stopping,
-            virt_sys::VIR_DOMAIN_SHUTOFF
-                if matches!(
-                    reason,
-                    virt_sys::VIR_DOMAIN_SHUTOFF_CRASHED | virt_sys::VIR_DOMAIN_SHUTOFF_FAILED
-                ) =>
-            {
-                Self::Failed
-            }
-            virt_sys::VIR_DOMAIN_SHUTOFF => Self::Stopped,
-            virt_sys::VIR_DOMAIN_CRASHED => Self::Failed,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// The word in the column `state`.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "Starting",
-            Self::Running => "Running",
-            Self::Suspended => "Suspended",
-            Self::Stopping => "Stopping",
-            Self::Stopped => "Stopped",
-            Self::Failed => "Failed",
-            Self::Unknown => "Unknown",
-        }
-    }
 }
 
 /// The guests by UUID.
@@ -96,7 +47,7 @@ impl Inventory {
                 .rev()
                 .find(|event| event.uuid == guest.uuid && event.change == Change::Started)
                 .map(|event| event.at);
-            self.guests.insert(guest.uuid.clone(), next(old, guest, State::from_libvirt(state), started));
+            self.guests.insert(guest.uuid.clone(), next(old, guest, state::state(state), started));
         }
         self.listed = Some(Instant::now());
         before.into_iter().map(|(uuid, guest)| (uuid, guest.name)).collect()
@@ -116,7 +67,7 @@ impl Inventory {
         for record in records {
             let word = |name| record.params.number(name).and_then(|number| u32::try_from(number).ok());
             let reason = word("state.reason").and_then(|reason| i32::try_from(reason).ok());
-            let state = State::from_libvirt((word("state.state").unwrap_or(0), reason.unwrap_or(0)));
+            let state = state::state((word("state.state").unwrap_or(0), reason.unwrap_or(0)));
             let old = self.guests.remove(&record.guest.uuid);
             self.guests.insert(record.guest.uuid.clone(), next(old, record.guest.clone(), state, None));
         }
@@ -200,24 +151,5 @@ mod tests {
         inventory.refresh(&[record("a", 1), record("c", 3)]);
         assert_eq!(guest(&mut inventory, "a").state, State::Suspended);
         assert_eq!(guest(&mut inventory, "c").run, Some(3));
-    }
-
-    #[test]
-    fn states_in_our_words() {
-        for (libvirt, word) in [
-            ((1, 1), "Running"),
-            ((2, 0), "Running"),
-            ((3, 1), "Suspended"),
-            ((3, 11), "Starting"),
-            ((4, 0), "Stopping"),
-            ((5, 1), "Stopped"),
-            ((5, 3), "Failed"),
-            ((6, 0), "Failed"),
-            ((7, 0), "Suspended"),
-            ((0, 0), "Unknown"),
-            ((99, -1), "Unknown"),
-        ] {
-            assert_eq!(State::from_libvirt(libvirt).as_str(), word, "{libvirt:?}");
-        }
     }
 }

@@ -9,11 +9,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Config;
 use super::connect::{Session, Worker};
-use super::inventory::{Inventory, State};
+use super::inventory::Inventory;
 use super::metrics::{Measured, Reading, Rows};
 use super::slow::{Pool, SlowReading};
 use super::sys::{Connection, Event, FAST, Listed, Outside, Record};
 use crate::model::Identity;
+use crate::model::resource::State;
 use crate::provider::rates::FORGET_AFTER;
 use crate::provider::{Collection, Window};
 use crate::{Error, Result};

@@ -122,7 +122,7 @@ pub(super) struct Connection {
 /// Prepares libvirt once per process: no printing to standard error, and an event loop on its own thread, without
 /// which there are neither keepalive messages nor events. The thread lives as long as the process; it sleeps while
 /// nothing happens.
-fn prepare() {
+pub(super) fn prepare() {
     static PREPARED: OnceLock<()> = OnceLock::new();
     PREPARED.get_or_init(|| {
         virt::error::clear_error_callback();
