@@ -56,9 +56,7 @@ impl Rig {
         let long = "x".repeat(5000);
         fs::write(
             &sizes,
-            format!(
-                "sizes:\n  small: {{ vcpus: 0.5, memory: 64MiB }}\n  ? {long}\n  : {{ vcpus: 0.1, memory: 96MiB }}\n"
-            ),
+            format!("small: {{ vcpus: 0.5, memory: 64MiB }}\n? {long}\n: {{ vcpus: 0.1, memory: 96MiB }}\n"),
         )
         .unwrap();
         ContainerdProvider::new(&Config { socket, sizes: Some(sizes), ..Config::default() }).unwrap()
