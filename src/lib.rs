@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod log;
+pub mod manage;
 pub mod model;
 pub mod pipeline;
 pub mod provider;

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sink", &["model", "log", "store"]),
     ("config", &["model", "provider", "transform", "sink"]),
     ("pipeline", &["model", "config", "provider", "transform", "sink", "log"]),
+    ("manage", &["model", "config", "provider"]),
     ("analytics", &["model", "store"]),
     ("serve", &["model", "provider", "transform", "log", "store", "sink", "config", "pipeline", "analytics"]),
     (
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "pipeline",
             "analytics",
+            "manage",
             "serve",
         ],
     ),

@@ -12,6 +12,7 @@ mod guard;
 mod merge;
 mod part;
 mod provider;
+pub mod resources;
 mod scan;
 mod session;
 mod statistics;

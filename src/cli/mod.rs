@@ -1,11 +1,12 @@
 //! The command line: one file per command, with its arguments and what it prints; no logic beyond that.
 //!
 //! Exit codes: 0 success; 1 failure, told on standard error with its causes; 2 wrong usage or a bad pipeline file; 3 and
-//! 4 as [`run`] and [`deadletters`] say; 130 interrupted.
+//! 4 as [`run`] and [`deadletters`] say; 130 interrupted. Commands that manage resources have [`manage::exit`]'s.
 
 pub mod check;
 pub mod deadletters;
 pub mod logging;
+pub mod manage;
 mod output;
 pub mod query;
 pub mod run;
@@ -47,6 +48,30 @@ enum Command {
     Tables(tables::Args),
     #[command(name = "deadletters")]
     DeadLetters(deadletters::Args),
+    /// List and change virtual machines and containers
+    Instances(manage::instances::Args),
+    /// List and change disks that outlive instances
+    Volumes(manage::volumes::Args),
+    /// List, make, revert to and delete snapshots
+    Snapshots(manage::snapshots::Args),
+    /// List, make and delete networks
+    Networks(manage::networks::Args),
+    /// List, make and delete blocks of addresses in networks
+    Subnets(manage::subnets::Args),
+    /// List, import and delete what instances are made from
+    Images(manage::images::Args),
+    /// List the sizes that instances can have
+    Sizes(manage::SizesArgs),
+    /// List the places that instances are in
+    Regions(manage::RegionsArgs),
+    /// List the parts of regions that fail on their own
+    Zones(manage::ZonesArgs),
+    /// List what things cost
+    Prices(manage::PricesArgs),
+    /// List changes that were begun, and go on with those that were interrupted
+    Operations(manage::operations::Args),
+    /// Print what a shell needs to complete commands and options
+    Completions(manage::completions::Args),
 }
 
 /// Parses the arguments, runs the command and tells how it ended.
@@ -76,6 +101,20 @@ fn start(cli: Cli) -> Result<ExitCode> {
         Command::Query(args) => query::run(args),
         Command::Tables(args) => tables::run(args),
         Command::DeadLetters(args) => deadletters::run(args),
+        Command::Instances(args) => manage::instances::run(args, screen),
+        Command::Volumes(args) => manage::volumes::run(args, screen),
+        Command::Snapshots(args) => manage::snapshots::run(args, screen),
+        Command::Networks(args) => manage::networks::run(args, screen),
+        Command::Subnets(args) => manage::subnets::run(args, screen),
+        Command::Images(args) => manage::images::run(args, screen),
+        Command::Sizes(args) => manage::sizes(args, screen),
+        Command::Regions(args) => manage::regions(args, screen),
+        Command::Zones(args) => manage::zones(args, screen),
+        Command::Prices(args) => manage::prices(args, screen),
+        Command::Operations(args) => manage::operations::run(args, screen),
+        Command::Completions(args) => {
+            manage::completions::run(&args, <Cli as clap::CommandFactory>::command())
+        }
     }
 }
 
@@ -108,7 +147,10 @@ mod tests {
     fn the_definitions_of_all_commands_hold_together() {
         Cli::command().debug_assert();
         let names: Vec<_> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        assert_eq!(names, ["check", "schema", "run", "query", "tables", "deadletters"]);
+        let telemetry = ["check", "schema", "run", "query", "tables", "deadletters"];
+        let resources = ["instances", "volumes", "snapshots", "networks", "subnets", "images"];
+        let others = ["sizes", "regions", "zones", "prices", "operations", "completions"];
+        assert_eq!(names, [telemetry, resources, others].concat());
         for command in Cli::command().get_subcommands() {
             assert!(command.get_about().is_some(), "{} has no description", command.get_name());
         }

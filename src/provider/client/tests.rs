@@ -42,7 +42,7 @@ impl Shaky {
 #[async_trait]
 impl Inventory for Shaky {
     fn regions(&self) -> Pages<'_, Region> {
-        token_pages(move |token| async move {
+        token_pages(move |token: Option<String>| async move {
             let id = self.scope.id("", Kind::Region, token.as_deref().unwrap_or("1"));
             let next = token.is_none().then(|| "2".to_owned());
             self.answer((Page::from(vec![Region { id, name: None, enabled: None }]), next)).await

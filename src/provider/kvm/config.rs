@@ -1,5 +1,7 @@
 //! What a `kvm` source takes in the pipeline file.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,12 @@ pub struct Config {
     pub storage_every: Span,
     /// Statistics of libvirt's that are measured beside the built-in ones.
     pub metrics: Vec<Rule>,
+    /// File with named sizes of guests to make or resize: `small: { vcpus: 1, memory: 512MiB }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<PathBuf>,
+    /// File with what guests cost: `currency`, `as_of`, `vcpu_hour`, `memory_gib_hour`, `volume_gib_month`, `sizes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -33,6 +41,8 @@ impl Default for Config {
             max_balloon_age: Span::seconds(60),
             storage_every: Span::seconds(60),
             metrics: Vec::new(),
+            sizes: None,
+            prices: None,
         }
     }
 }

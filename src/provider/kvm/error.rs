@@ -2,7 +2,7 @@
 
 use virt::error::{Error as Libvirt, ErrorDomain, ErrorNumber};
 
-use crate::{Error, ErrorKind, Retry};
+use crate::{Error, ErrorKind, Result, Retry};
 
 /// What a libvirt call said, with what was tried on what.
 pub(super) fn translated(operation: &str, resource: &str, error: Libvirt) -> Error {
@@ -23,28 +23,112 @@ pub(super) fn is_broken(error: &Libvirt) -> bool {
 }
 
 fn kind(code: ErrorNumber, message: &str) -> (ErrorKind, &'static str) {
+    use ErrorNumber as N;
     match code {
-        ErrorNumber::AuthFailed | ErrorNumber::AuthCancelled | ErrorNumber::AuthUnavailable => {
+        N::AuthFailed | N::AuthCancelled | N::AuthUnavailable => {
             (ErrorKind::Auth, "libvirt did not accept the sign-in; check polkit or the socket's settings")
         }
-        ErrorNumber::OperationDenied | ErrorNumber::AccessDenied => {
-            (ErrorKind::Denied, "libvirt forbids it; read-only access to the guests is needed")
+        N::OperationDenied | N::AccessDenied => {
+            (ErrorKind::Denied, "libvirt forbids it; check polkit, or the group that owns its socket")
         }
-        ErrorNumber::NoDomain => (ErrorKind::NotFound, "the guest is gone"),
-        ErrorNumber::NoSupport | ErrorNumber::OperationUnsupported | ErrorNumber::ArgumentUnsupported => {
-            (ErrorKind::Unsupported, "this hypervisor or its version cannot do it")
+        N::NoDomain => (ErrorKind::NotFound, "the guest is gone"),
+        N::NoNetwork => (ErrorKind::NotFound, "the network is gone"),
+        N::NoStoragePool => (ErrorKind::NotFound, "there is no such pool; virsh pool-list --all shows them"),
+        N::NoStorageVolume => (ErrorKind::NotFound, "the pool has no such volume; is the pool up to date?"),
+        N::NoDomainSnapshot => (ErrorKind::NotFound, "the snapshot is gone"),
+        N::NoNodeDevice | N::NoInterface | N::NoSecret | N::NoNwfilter | N::DeviceMissing => {
+            (ErrorKind::NotFound, "the hypervisor has no such thing")
         }
-        ErrorNumber::InvalidArg | ErrorNumber::ConfigUnsupported => {
-            (ErrorKind::Invalid, "libvirt refused the request; check the connection URI")
+        N::NoSupport
+        | N::OperationUnsupported
+        | N::ArgumentUnsupported
+        | N::ConfigUnsupported
+        | N::CpuIncompatible => (ErrorKind::Unsupported, "this hypervisor or its version cannot do it"),
+        N::OperationInvalid => (ErrorKind::Conflict, "its state does not allow it now"),
+        N::DomExist | N::NetworkExist | N::StorageVolExist | N::StoragePoolBuilt => {
+            (ErrorKind::Conflict, "there is one of that name already; choose another name")
         }
-        ErrorNumber::NoConnect if message.contains("no connection driver") => {
+        N::ResourceBusy | N::BlockCopyActive => {
+            (ErrorKind::Conflict, "another operation is at work on it; wait until it is over")
+        }
+        N::SnapshotRevertRisky => {
+            (ErrorKind::Conflict, "going back would put the running guest at risk; stop it first")
+        }
+        N::InvalidArg
+        | N::InvalidDomain
+        | N::InvalidNetwork
+        | N::InvalidMac
+        | N::InvalidStoragePool
+        | N::InvalidStorageVol
+        | N::InvalidDomainSnapshot
+        | N::XmlError
+        | N::XmlDetail
+        | N::XmlInvalidSchema
+        | N::ParseFailed
+        | N::OsType
+        | N::NoOs
+        | N::NoName
+        | N::NoRoot
+        | N::NoSource
+        | N::NoTarget
+        | N::NoDevice
+        | N::NoKernel
+        | N::Overflow => (ErrorKind::Invalid, "libvirt finds the request wrong; its message says what"),
+        N::NoConnect if message.contains("no connection driver") => {
             (ErrorKind::Invalid, "libvirt knows no such hypervisor; check the connection URI")
+        }
+        N::NoMemory => (ErrorKind::Capacity, NO_MEMORY),
+        N::OperationTimeout => {
+            (ErrorKind::Unavailable, "the guest's monitor is busy with another operation; try again")
+        }
+        N::AgentUnresponsive | N::AgentUnsynced | N::AgentCommandTimeout => {
+            (ErrorKind::Unavailable, "the agent inside the guest does not answer")
         }
         _ if message.contains("Permission denied") => {
             (ErrorKind::Denied, "may not use libvirt's socket; join the group libvirt or run as root")
         }
+        _ if message.to_ascii_lowercase().contains("cannot allocate memory") => {
+            (ErrorKind::Capacity, NO_MEMORY)
+        }
+        _ if message.contains("No space left") => {
+            (ErrorKind::Capacity, "the hypervisor's disk or pool is full; free some space")
+        }
+        N::OperationFailed | N::InternalError | N::OperationAborted | N::HookScriptFailed => {
+            (ErrorKind::Unavailable, FAILED)
+        }
         _ => (ErrorKind::Unavailable, "libvirt does not answer; is its daemon running?"),
     }
+}
+
+const NO_MEMORY: &str = "the hypervisor has no memory for it; stop another guest or choose a smaller size";
+/// What libvirt tried and could not do: doing it again at once gives the same answer.
+const FAILED: &str = "libvirt tried and could not do it; its message says why";
+
+/// What a call of management said.
+pub(super) trait During<T> {
+    /// With what was tried on what.
+    fn during(self, operation: &str, resource: &str) -> Result<T>;
+}
+
+impl<T> During<T> for Result<T, Libvirt> {
+    fn during(self, operation: &str, resource: &str) -> Result<T> {
+        self.map_err(|error| {
+            let failed = matches!(error.code(), ErrorNumber::OperationFailed | ErrorNumber::InternalError)
+                && !is_broken(&error);
+            let error = translated(operation, resource, error);
+            if failed { error.with_retry(Retry::Never) } else { error }
+        })
+    }
+}
+
+/// An error of our own about a guest or another resource.
+pub(super) fn refused(
+    kind: ErrorKind,
+    operation: &str,
+    resource: impl Into<String>,
+    reason: impl Into<String>,
+) -> Error {
+    Error::new(kind, operation, reason).with_provider("kvm").with_resource(resource)
 }
 
 #[cfg(test)]
@@ -61,5 +145,21 @@ mod tests {
         assert_eq!(kind_of(ErrorNumber::SystemError, "No such file or directory"), ErrorKind::Unavailable);
         assert_eq!(kind_of(ErrorNumber::SystemError, "x: Permission denied"), ErrorKind::Denied);
         assert_eq!(kind_of(ErrorNumber::NoConnect, "no connection driver available"), ErrorKind::Invalid);
+        for (code, wanted) in [
+            (ErrorNumber::NoNetwork, ErrorKind::NotFound),
+            (ErrorNumber::NoStorageVolume, ErrorKind::NotFound),
+            (ErrorNumber::NoDomainSnapshot, ErrorKind::NotFound),
+            (ErrorNumber::DomExist, ErrorKind::Conflict),
+            (ErrorNumber::OperationInvalid, ErrorKind::Conflict),
+            (ErrorNumber::ResourceBusy, ErrorKind::Conflict),
+            (ErrorNumber::ConfigUnsupported, ErrorKind::Unsupported),
+            (ErrorNumber::XmlError, ErrorKind::Invalid),
+            (ErrorNumber::OperationTimeout, ErrorKind::Unavailable),
+            (ErrorNumber::NoMemory, ErrorKind::Capacity),
+        ] {
+            assert_eq!(kind_of(code, ""), wanted, "{code:?}");
+        }
+        let full = "cannot set up guest memory 'pc.ram': Cannot allocate memory";
+        assert_eq!(kind_of(ErrorNumber::InternalError, full), ErrorKind::Capacity);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::state::Change;
+use super::change::Change;
 use crate::model::Timestamp;
 
 /// Events kept between two polls. When more come the oldest are kept, and the list of guests is simply read again.

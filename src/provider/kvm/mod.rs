@@ -4,20 +4,41 @@
 //! different connections and threads: a fast one that never enters a guest's monitor ([`sys::FAST`]), and a slow one
 //! that may hang ([`slow`]). Rows are made of what came in time, and a guest that did not answer is named.
 
+mod attach;
+mod change;
 mod config;
 mod connect;
+mod definition;
+mod domain;
 mod error;
+mod host;
 mod inventory;
 mod job;
+mod lifecycle;
+mod link;
+mod listing;
 mod mailbox;
 mod mapping;
 mod metrics;
+mod networks;
+mod planning;
 mod poll;
+mod pricing;
+mod provider;
+mod raw;
+mod remove;
+mod resize;
+mod sizes;
 mod slow;
+mod snapshots;
 mod state;
 mod storage;
+mod surroundings;
 mod sys;
 mod tell;
+mod volumes;
+mod workers;
+mod xml;
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -28,9 +49,11 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 pub use config::Config;
+pub use provider::KvmProvider;
 
 use self::poll::Poller;
 use super::mapping::params;
+use self::provider::scope;
 use super::{Collection, Collector, Shard, Window};
 use crate::{Error, Result};
 
@@ -121,5 +144,7 @@ impl Collector for KvmCollector {
     }
 }
 
+#[cfg(test)]
+mod manage_tests;
 #[cfg(test)]
 mod tests;

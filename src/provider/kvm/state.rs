@@ -1,199 +1,120 @@
-//! libvirt's states and events in words: ours, and libvirt's own.
+//! libvirt's states in our words: the one place where they are read, for telemetry and for management.
 
-use crate::model::resource::State;
+use virt_sys as libvirt;
 
-/// libvirt's `virDomainState` and the reason belonging to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Native {
-    /// `virDomainState`.
-    pub(super) state: u32,
-    /// The reason, whose meaning depends on the state.
-    pub(super) reason: i32,
+use crate::model::resource::{State, Status};
+
+/// What libvirt says of a guest: its `virDomainState` and the reason that belongs to it.
+pub(super) type Raw = (u32, i32);
+
+/// The state in our words.
+pub(super) fn state((state, reason): Raw) -> State {
+    let reason = u32::try_from(reason).unwrap_or(0);
+    match (state, reason) {
+        (libvirt::VIR_DOMAIN_RUNNING | libvirt::VIR_DOMAIN_BLOCKED, _) => State::Running,
+        (libvirt::VIR_DOMAIN_PAUSED, libvirt::VIR_DOMAIN_PAUSED_STARTING_UP) => State::Starting,
+        (libvirt::VIR_DOMAIN_PAUSED, libvirt::VIR_DOMAIN_PAUSED_SHUTTING_DOWN)
+        | (libvirt::VIR_DOMAIN_SHUTDOWN, _) => State::Stopping,
+        // Nobody asked for this pause: the guest cannot go on.
+        (
+            libvirt::VIR_DOMAIN_PAUSED,
+            libvirt::VIR_DOMAIN_PAUSED_IOERROR | libvirt::VIR_DOMAIN_PAUSED_CRASHED,
+        )
+        | (
+            libvirt::VIR_DOMAIN_SHUTOFF,
+            libvirt::VIR_DOMAIN_SHUTOFF_CRASHED | libvirt::VIR_DOMAIN_SHUTOFF_FAILED,
+        )
+        | (libvirt::VIR_DOMAIN_CRASHED, _) => State::Failed,
+        (libvirt::VIR_DOMAIN_PAUSED | libvirt::VIR_DOMAIN_PMSUSPENDED, _) => State::Suspended,
+        (libvirt::VIR_DOMAIN_SHUTOFF, _) => State::Stopped,
+        _ => State::Unknown,
+    }
 }
 
-impl Native {
-    /// In our words.
-    pub(super) fn state(self) -> State {
-        let reason = u32::try_from(self.reason).unwrap_or(0);
-        match self.state {
-            virt_sys::VIR_DOMAIN_RUNNING | virt_sys::VIR_DOMAIN_BLOCKED => State::Running,
-            virt_sys::VIR_DOMAIN_PAUSED if reason == virt_sys::VIR_DOMAIN_PAUSED_STARTING_UP => {
-                State::Starting
-            }
-            virt_sys::VIR_DOMAIN_PAUSED | virt_sys::VIR_DOMAIN_PMSUSPENDED => State::Suspended,
-            virt_sys::VIR_DOMAIN_SHUTDOWN => State::Stopping,
-            virt_sys::VIR_DOMAIN_SHUTOFF
-                if matches!(
-                    reason,
-                    virt_sys::VIR_DOMAIN_SHUTOFF_CRASHED | virt_sys::VIR_DOMAIN_SHUTOFF_FAILED
-                ) =>
-            {
-                State::Failed
-            }
-            virt_sys::VIR_DOMAIN_SHUTOFF => State::Stopped,
-            virt_sys::VIR_DOMAIN_CRASHED => State::Failed,
-            _ => State::Unknown,
-        }
+/// The status that an inventory shows. `saved` says that the guest's memory is kept in a file (managed save).
+pub(super) fn status(raw: Raw, saved: bool) -> Status {
+    let mut status = Status::new(state(raw), word(raw.0));
+    if saved && raw.0 == libvirt::VIR_DOMAIN_SHUTOFF {
+        status.state = State::Suspended;
+        return status.because("its memory is kept in a file (managed save)");
     }
-
-    /// In libvirt's words, as `virsh domstate` prints it.
-    pub(super) fn word(self) -> &'static str {
-        const WORDS: [&str; 8] =
-            ["no state", "running", "idle", "paused", "in shutdown", "shut off", "crashed", "pmsuspended"];
-        word(&WORDS, self.state).unwrap_or("unknown")
+    match reason(raw) {
+        Some(reason) => status.because(reason),
+        None => status,
     }
+}
 
-    /// The reason in libvirt's words, where it gives one.
-    pub(super) fn why(self) -> Option<&'static str> {
-        const RUNNING: [&str; 12] = [
+/// Whether it has a process on the hypervisor.
+pub(super) fn is_active(raw: Raw) -> bool {
+    !matches!(raw.0, libvirt::VIR_DOMAIN_SHUTOFF | libvirt::VIR_DOMAIN_CRASHED | libvirt::VIR_DOMAIN_NOSTATE)
+}
+
+/// The state as `virsh domstate` writes it.
+pub(super) fn word(state: u32) -> String {
+    match state {
+        libvirt::VIR_DOMAIN_NOSTATE => "no state",
+        libvirt::VIR_DOMAIN_RUNNING => "running",
+        libvirt::VIR_DOMAIN_BLOCKED => "idle",
+        libvirt::VIR_DOMAIN_PAUSED => "paused",
+        libvirt::VIR_DOMAIN_SHUTDOWN => "in shutdown",
+        libvirt::VIR_DOMAIN_SHUTOFF => "shut off",
+        libvirt::VIR_DOMAIN_CRASHED => "crashed",
+        libvirt::VIR_DOMAIN_PMSUSPENDED => "pmsuspended",
+        other => return format!("state {other}"),
+    }
+    .into()
+}
+
+/// Why it is in this state, where that tells more than the state does.
+pub(super) fn reason((state, reason): Raw) -> Option<&'static str> {
+    let words: &[&str] = match state {
+        libvirt::VIR_DOMAIN_RUNNING => &[
             "",
             "booted",
             "migrated",
             "restored",
-            "from snapshot",
+            "from a snapshot",
             "unpaused",
             "migration canceled",
             "save canceled",
-            "event wakeup",
-            "crashed",
-            "post-copy",
-            "post-copy failed",
-        ];
-        const PAUSED: [&str; 15] = [
+            "woken up",
+            "restarted after a crash",
+            "post-copy migration",
+            "post-copy migration failed",
+        ],
+        libvirt::VIR_DOMAIN_PAUSED => &[
             "",
-            "user",
-            "migrating",
-            "saving",
-            "dumping",
-            "I/O error",
-            "watchdog",
-            "from snapshot",
+            "paused by a user",
+            "being migrated",
+            "being saved",
+            "being dumped",
+            "input or output error: look at the disk and its pool",
+            "stopped by its watchdog",
+            "from a snapshot",
             "shutting down",
-            "creating snapshot",
+            "snapshot in progress",
             "crashed",
             "starting up",
-            "post-copy",
-            "post-copy failed",
-            "api error",
-        ];
-        const SHUTOFF: [&str; 9] = [
+            "post-copy migration",
+            "post-copy migration failed",
+            "could not set its processors' limits",
+        ],
+        libvirt::VIR_DOMAIN_SHUTOFF => &[
             "",
-            "shutdown",
+            "shut down",
             "destroyed",
             "crashed",
-            "migrated",
+            "migrated away",
             "saved",
-            "failed",
-            "from snapshot",
-            "daemon",
-        ];
-        let words: &[&str] = match self.state {
-            virt_sys::VIR_DOMAIN_RUNNING => &RUNNING,
-            virt_sys::VIR_DOMAIN_PAUSED => &PAUSED,
-            virt_sys::VIR_DOMAIN_SHUTDOWN => &["", "user"],
-            virt_sys::VIR_DOMAIN_SHUTOFF => &SHUTOFF,
-            virt_sys::VIR_DOMAIN_CRASHED => &["", "panicked"],
-            _ => return None,
-        };
-        word(words, u32::try_from(self.reason).ok()?).filter(|word| !word.is_empty())
-    }
-}
-
-/// What happened to a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
-    /// A lifecycle event: `virDomainEventType` and its detail.
-    Lifecycle(u32, u32),
-    /// It started again without leaving its process.
-    Rebooted,
-}
-
-/// A change in the words of the table `events`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Told {
-    /// The tag `event`.
-    pub(super) event: &'static str,
-    /// The state afterwards, where the change says.
-    pub(super) state: Option<State>,
-    /// Why, in libvirt's words.
-    pub(super) reason: Option<&'static str>,
-}
-
-impl Change {
-    /// Whether a run of the guest began.
-    pub(super) fn is_start(self) -> bool {
-        matches!(self, Self::Lifecycle(virt_sys::VIR_DOMAIN_EVENT_STARTED, _))
-    }
-
-    /// In the words of the table `events`.
-    pub(super) fn told(self) -> Told {
-        let Self::Lifecycle(event, detail) = self else {
-            return Told { event: "rebooted", state: Some(State::Running), reason: None };
-        };
-        let (event, state, reasons): (_, _, &[&'static str]) = match (event, detail) {
-            (virt_sys::VIR_DOMAIN_EVENT_DEFINED, virt_sys::VIR_DOMAIN_EVENT_DEFINED_UPDATED) => {
-                ("updated", None, &[])
-            }
-            (virt_sys::VIR_DOMAIN_EVENT_DEFINED, virt_sys::VIR_DOMAIN_EVENT_DEFINED_RENAMED) => {
-                ("renamed", None, &[])
-            }
-            (virt_sys::VIR_DOMAIN_EVENT_DEFINED, _) => ("created", None, &["", "", "", "from snapshot"]),
-            (virt_sys::VIR_DOMAIN_EVENT_UNDEFINED, virt_sys::VIR_DOMAIN_EVENT_UNDEFINED_RENAMED) => {
-                ("renamed", None, &[])
-            }
-            // A guest that runs loses only its definition, and goes when it stops.
-            (virt_sys::VIR_DOMAIN_EVENT_UNDEFINED, _) => ("deleted", None, &["undefined"]),
-            (virt_sys::VIR_DOMAIN_EVENT_STARTED, _) => (
-                "started",
-                Some(State::Running),
-                &["booted", "migrated", "restored", "from snapshot", "event wakeup"],
-            ),
-            (virt_sys::VIR_DOMAIN_EVENT_SUSPENDED, _) => (
-                "suspended",
-                Some(State::Suspended),
-                &[
-                    "paused",
-                    "migrated",
-                    "I/O error",
-                    "watchdog",
-                    "restored",
-                    "from snapshot",
-                    "api error",
-                    "post-copy",
-                    "post-copy failed",
-                ],
-            ),
-            (virt_sys::VIR_DOMAIN_EVENT_RESUMED, _) => (
-                "resumed",
-                Some(State::Running),
-                &["unpaused", "migrated", "from snapshot", "post-copy", "post-copy failed"],
-            ),
-            (virt_sys::VIR_DOMAIN_EVENT_STOPPED, _) => {
-                let failed = matches!(
-                    detail,
-                    virt_sys::VIR_DOMAIN_EVENT_STOPPED_CRASHED | virt_sys::VIR_DOMAIN_EVENT_STOPPED_FAILED
-                );
-                let reasons =
-                    &["shutdown", "destroyed", "crashed", "migrated", "saved", "failed", "from snapshot"];
-                ("stopped", Some(if failed { State::Failed } else { State::Stopped }), reasons)
-            }
-            (virt_sys::VIR_DOMAIN_EVENT_SHUTDOWN, _) => {
-                ("shutdown", Some(State::Stopping), &["finished", "by the guest", "by the host"])
-            }
-            (virt_sys::VIR_DOMAIN_EVENT_PMSUSPENDED, _) => {
-                ("pmsuspended", Some(State::Suspended), &["memory", "disk"])
-            }
-            (virt_sys::VIR_DOMAIN_EVENT_CRASHED, _) => {
-                ("crashed", Some(State::Failed), &["panicked", "crashloaded"])
-            }
-            _ => ("unknown", None, &[]),
-        };
-        Told { event, state, reason: word(reasons, detail).filter(|word| !word.is_empty()) }
-    }
-}
-
-fn word(words: &[&'static str], number: u32) -> Option<&'static str> {
-    words.get(usize::try_from(number).ok()?).copied()
+            "failed to start",
+            "from a snapshot",
+            "the daemon lost it",
+        ],
+        libvirt::VIR_DOMAIN_CRASHED => &["", "panicked"],
+        _ => &[],
+    };
+    let found = usize::try_from(reason).ok().and_then(|reason| words.get(reason));
+    found.copied().filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -201,41 +122,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_in_our_words_and_in_libvirts() {
-        for (state, reason, word, native, why) in [
-            (1, 1, "Running", "running", Some("booted")),
-            (2, 0, "Running", "idle", None),
-            (3, 1, "Suspended", "paused", Some("user")),
-            (3, 5, "Suspended", "paused", Some("I/O error")),
-            (3, 11, "Starting", "paused", Some("starting up")),
-            (4, 0, "Stopping", "in shutdown", None),
-            (5, 1, "Stopped", "shut off", Some("shutdown")),
-            (5, 3, "Failed", "shut off", Some("crashed")),
-            (6, 0, "Failed", "crashed", None),
-            (7, 0, "Suspended", "pmsuspended", None),
-            (0, 0, "Unknown", "no state", None),
-            (99, -1, "Unknown", "unknown", None),
+    fn states_in_our_words() {
+        for (raw, wanted) in [
+            ((1, 1), State::Running),
+            ((2, 0), State::Running),
+            ((3, 1), State::Suspended),
+            ((3, 5), State::Failed),
+            ((3, 8), State::Stopping),
+            ((3, 10), State::Failed),
+            ((3, 11), State::Starting),
+            ((4, 0), State::Stopping),
+            ((5, 1), State::Stopped),
+            ((5, 3), State::Failed),
+            ((6, 0), State::Failed),
+            ((7, 0), State::Suspended),
+            ((0, 0), State::Unknown),
+            ((99, -1), State::Unknown),
         ] {
-            let found = Native { state, reason };
-            assert_eq!((found.state().as_str(), found.word(), found.why()), (word, native, why), "{found:?}");
+            assert_eq!(state(raw), wanted, "{raw:?}");
         }
     }
 
     #[test]
-    fn events_in_our_words() {
-        let told = |event, detail| {
-            let told = Change::Lifecycle(event, detail).told();
-            (told.event, told.state.map(State::as_str), told.reason)
-        };
-        assert_eq!(told(0, 0), ("created", None, None));
-        assert_eq!(told(1, 0), ("deleted", None, Some("undefined")));
-        assert_eq!(told(2, 1), ("started", Some("Running"), Some("migrated")));
-        assert_eq!(told(3, 2), ("suspended", Some("Suspended"), Some("I/O error")));
-        assert_eq!(told(5, 1), ("stopped", Some("Stopped"), Some("destroyed")));
-        assert_eq!(told(5, 2), ("stopped", Some("Failed"), Some("crashed")));
-        assert_eq!(told(8, 0), ("crashed", Some("Failed"), Some("panicked")));
-        assert_eq!(told(77, 0).0, "unknown");
-        assert_eq!(Change::Rebooted.told().event, "rebooted");
-        assert!(Change::Lifecycle(2, 0).is_start() && !Change::Lifecycle(4, 0).is_start());
+    fn the_raw_state_and_its_reason_are_kept() {
+        let failed = status((3, 5), false);
+        assert_eq!((failed.state, failed.provider_state.as_str()), (State::Failed, "paused"));
+        assert!(failed.reason.unwrap().contains("input or output error"));
+        let saved = status((5, 5), true);
+        assert_eq!(saved.state, State::Suspended);
+        assert!(saved.reason.unwrap().contains("managed save"));
+        assert_eq!(status((99, -1), false).provider_state, "state 99");
+        assert_eq!(status((5, 77), false).reason, None);
+        assert!(is_active((3, 1)) && !is_active((5, 1)));
     }
 }

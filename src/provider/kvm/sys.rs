@@ -17,7 +17,8 @@ use virt::error::Error as Libvirt;
 use super::config::unattended;
 use super::mailbox::Mailbox;
 use super::params::{Param, Params};
-use super::state::{Change, Native};
+use super::change::Change;
+use super::state::Raw;
 
 // `virt-sys` asks pkg-config for the library, and passes over its absence at build time in silence; this names the
 // library whatever was installed when that build script ran.
@@ -53,7 +54,7 @@ pub(super) struct Listed {
     /// Who it is.
     pub(super) guest: Named,
     /// libvirt's state of it.
-    pub(super) state: Native,
+    pub(super) state: Raw,
     /// Processors that it has, or will have.
     pub(super) vcpus: Option<u32>,
     /// Memory that it has, or will have, in KiB.
@@ -103,7 +104,7 @@ pub(super) struct Connection {
 /// Prepares libvirt once per process: no printing to standard error, and an event loop on its own thread, without
 /// which there are neither keepalive messages nor events. The thread lives as long as the process; it sleeps while
 /// nothing happens.
-fn prepare() {
+pub(super) fn prepare() {
     static PREPARED: OnceLock<()> = OnceLock::new();
     PREPARED.get_or_init(|| {
         virt::error::clear_error_callback();
@@ -214,7 +215,7 @@ impl Connection {
                 let info = domain.get_info().ok();
                 Some(Listed {
                     guest: named(domain).ok()?,
-                    state: Native { state, reason },
+                    state: (state, reason),
                     vcpus: info.as_ref().map(|info| info.nr_virt_cpu),
                     memory_kib: info.as_ref().map(|info| info.memory),
                 })

@@ -1,0 +1,54 @@
+//! What every provider must do, checked on real daemons through the layers that everybody uses.
+//!
+//! A provider's own file says how its rig is brought up and what its smallest resources look like; the suite reads the
+//! rest from its capabilities. What a provider does not claim is not checked but for being refused, and counted as such.
+//! `--nocapture` shows the counts.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test says what failed by panicking"
+)]
+#![allow(clippy::print_stdout, reason = "the counts are worth seeing with --nocapture")]
+
+mod bench;
+mod containerd;
+mod errors;
+mod faulty;
+mod images;
+mod inventory;
+mod kvm;
+mod lifecycle;
+mod networks;
+mod operations;
+mod report;
+mod resize;
+mod snapshots;
+mod subject;
+mod telemetry;
+mod unwind;
+mod volumes;
+
+use bench::Bench;
+use report::Report;
+use subject::Subject;
+
+/// Runs everything on one provider.
+async fn suite(subject: &dyn Subject) -> Report {
+    let mut report = Report::new(subject.name());
+    let bench = Bench::new(subject);
+    inventory::check(&bench, &mut report).await;
+    errors::check(&bench, &mut report).await;
+    lifecycle::check(&bench, &mut report).await;
+    resize::check(&bench, &mut report).await;
+    volumes::check(&bench, &mut report).await;
+    snapshots::check(&bench, &mut report).await;
+    networks::check(&bench, &mut report).await;
+    images::check(&bench, &mut report).await;
+    operations::check(&bench, &mut report).await;
+    telemetry::check(&bench, &mut report).await;
+    unwind::check(&bench, &mut report).await;
+    bench.close().await;
+    report
+}

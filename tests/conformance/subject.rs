@@ -1,0 +1,56 @@
+//! What the suite has to be told about a provider.
+
+use std::sync::Arc;
+
+use barograph::model::resource::ResourceId;
+use barograph::provider::{Action, Collector, InstanceSpec, Provider, SizeSpec};
+
+/// A provider with a rig.
+pub trait Subject: Send + Sync {
+    /// The provider's name.
+    fn name(&self) -> &'static str;
+
+    /// The provider.
+    fn provider(&self) -> Arc<dyn Provider>;
+
+    /// What measures it.
+    fn collector(&self) -> Arc<dyn Collector>;
+
+    /// Where things are made.
+    fn location(&self) -> String;
+
+    /// The smallest instance that runs by itself and stops when it is asked to.
+    fn instance(&self, name: &str) -> InstanceSpec;
+
+    /// An instance that does not stop when it is asked to.
+    fn stubborn(&self, name: &str) -> InstanceSpec;
+
+    /// A size that is neither the smallest instance's nor beyond what it can grow to while it runs.
+    fn larger(&self) -> SizeSpec;
+
+    /// A size that it can have only after a stop; `None` if it can always grow.
+    fn beyond(&self) -> Option<SizeSpec>;
+
+    /// The tables that it declares, with the rows of which resource type.
+    fn tables(&self) -> &'static [(&'static str, &'static str)];
+
+    /// How volumes of the suite are made: their class, if that has to be said.
+    fn volume_class(&self) -> Option<String> {
+        None
+    }
+
+    /// An archive with an image, and the image's name.
+    fn archive(&self) -> Option<(String, String)> {
+        None
+    }
+
+    /// Whether an instance whose name begins so is the suite's own.
+    fn is_ours(&self, name: &str) -> bool {
+        name.starts_with("suite-")
+    }
+
+    /// Changes with more steps than one that this provider's own plans have, of an instance that runs.
+    fn more_plans(&self, _running: &ResourceId) -> Vec<Action> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,143 @@
+//! A failure at every step of every plan, and everything as it was before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use barograph::manage::Phase;
+use barograph::model::resource::{Image, Instance, Network, ResourceId, Snapshot, Volume};
+use barograph::provider::{Action, DiskSpec, NetworkSpec, ResizePolicy, SnapshotSpec, VolumeSpec};
+
+use super::bench::{forced, started};
+use super::faulty::{Fault, Faulty};
+use super::{Bench, Report};
+
+pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+    report.topic("unwinding");
+    let running = bench.create(started(bench.subject.instance("suite-running"))).await;
+    let stopped = bench.create(bench.subject.instance("suite-stopped")).await;
+    let volume = match bench.can().volumes {
+        true => bench.done(&Action::CreateVolume { spec: volume(bench, "suite-spare") }).await.resource(),
+        false => None,
+    };
+    for wanted in plans(bench, &running, &stopped, volume.as_ref()) {
+        let steps = bench.prepare(&wanted).await.unwrap().plan.steps;
+        for (number, step) in steps.iter().enumerate() {
+            for fault in [Fault::Refused, Fault::Lost, Fault::Unheard] {
+                let before = picture(bench).await;
+                let faulty = Arc::new(Faulty::new(bench.subject.provider(), number, fault));
+                let broken = Bench::around(bench.subject, faulty.clone());
+                let (operation, ended) = broken.run(&wanted).await;
+                let what = format!("{wanted}: step {} ({}), {fault:?}", number + 1, step.action);
+                report.check(faulty.has_failed(), format!("{what}: the step was made"));
+                let error = ended.err().map(|error| error.chain());
+                report.check(error.is_some(), format!("{what}: it says that it failed"));
+                let irreversible = steps[..=number].iter().any(|step| step.undo.is_none());
+                if irreversible {
+                    continue;
+                }
+                let text = format!("{what}: {error:?}, {:?}", operation.errors);
+                report.check(operation.phase == Phase::Unwound, format!("{text}: it is {}", operation.phase));
+                let after = picture(bench).await;
+                report.check(after == before, format!("{text}\nbefore {before:#?}\nafter {after:#?}"));
+            }
+        }
+    }
+    bench.remove(&running).await;
+    bench.remove(&stopped).await;
+    if let Some(volume) = volume {
+        bench.done(&Action::DeleteVolume { volume: volume.into() }).await;
+    }
+}
+
+fn volume(bench: &Bench<'_>, name: &str) -> VolumeSpec {
+    VolumeSpec {
+        name: name.into(),
+        size_bytes: Some(16 << 20),
+        class: bench.subject.volume_class(),
+        ..VolumeSpec::default()
+    }
+}
+
+/// One plan of each sort that the provider claims.
+fn plans(
+    bench: &Bench<'_>,
+    running: &ResourceId,
+    stopped: &ResourceId,
+    spare: Option<&ResourceId>,
+) -> Vec<Action> {
+    let can = bench.can();
+    let mut new = started(bench.subject.instance("suite-new"));
+    if can.volumes {
+        new.disks.push(DiskSpec::New(volume(bench, "suite-new-root")));
+        new.disks.push(DiskSpec::New(volume(bench, "suite-new-data")));
+    }
+    let mut plans = vec![
+        Action::CreateInstance { spec: new },
+        Action::Start { instance: stopped.clone().into() },
+        Action::Stop { instance: running.clone().into(), how: forced() },
+        Action::Restart { instance: running.clone().into(), how: forced() },
+        Action::Resize {
+            instance: stopped.clone().into(),
+            size: bench.subject.larger(),
+            policy: ResizePolicy::AllowStopStart,
+        },
+    ];
+    if can.suspend {
+        plans.push(Action::Suspend { instance: running.clone().into() });
+    }
+    if let Some(spare) = spare.filter(|_| can.attach) {
+        plans.push(Action::CreateVolume { spec: volume(bench, "suite-other") });
+        let (volume, instance) = (spare.clone().into(), stopped.clone().into());
+        plans.push(Action::AttachVolume { volume, instance, device: None });
+    }
+    if can.make_snapshots {
+        let of = stopped.clone();
+        let name = "suite-point".into();
+        let spec = SnapshotSpec { of, name, description: None, disks_only: false, tags: [].into() };
+        if bench.subject.volume_class().is_some() || !can.volumes {
+            plans.push(Action::CreateSnapshot { spec });
+        }
+    }
+    if can.make_networks {
+        let spec = NetworkSpec {
+            name: "suite-net".into(),
+            mode: Some("isolated".into()),
+            cidr: Some("10.198.52.0/24".into()),
+            ..NetworkSpec::default()
+        };
+        plans.push(Action::CreateNetwork { spec });
+    }
+    if let Some((archive, _)) = bench.subject.archive().filter(|_| can.import_images) {
+        let (location, name) = (Some(bench.location.clone()), Some("suite.local/unwound:1".into()));
+        plans.push(Action::ImportImage { archive, location, name });
+    }
+    plans.extend(bench.subject.more_plans(running));
+    plans
+}
+
+/// What a person would call "as it was before".
+async fn picture(bench: &Bench<'_>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for instance in bench.list::<Instance>().await.items {
+        let Instance { status, size, disks, tags, .. } = &instance;
+        let disks: Vec<_> = disks.iter().map(|disk| (&disk.device, &disk.volume)).collect();
+        let text = format!(
+            "{:?} {:?} {:?} {:?} {disks:?} {tags:?}",
+            status.state, size.vcpus, size.memory_bytes, size.max_vcpus
+        );
+        all.insert(instance.id.to_string(), text);
+    }
+    for volume in bench.list::<Volume>().await.items {
+        all.insert(volume.id.to_string(), format!("{:?} {:?}", volume.size_bytes, volume.attached_to));
+    }
+    for snapshot in bench.list::<Snapshot>().await.items {
+        all.insert(snapshot.id.to_string(), format!("{:?}", snapshot.of));
+    }
+    for network in bench.list::<Network>().await.items {
+        all.insert(network.id.to_string(), format!("{:?} {:?}", network.active, network.cidrs));
+    }
+    for image in bench.list::<Image>().await.items {
+        all.insert(image.id.to_string(), format!("{:?}", image.digest));
+    }
+    all
+}
