@@ -52,8 +52,8 @@ pub use config::Config;
 pub use provider::KvmProvider;
 
 use self::poll::Poller;
-use super::mapping::params;
 use self::provider::scope;
+use super::mapping::params;
 use super::{Collection, Collector, Shard, Window};
 use crate::{Error, Result};
 

@@ -14,10 +14,10 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::Error as Libvirt;
 
+use super::change::Change;
 use super::config::unattended;
 use super::mailbox::Mailbox;
 use super::params::{Param, Params};
-use super::change::Change;
 use super::state::Raw;
 
 // `virt-sys` asks pkg-config for the library, and passes over its absence at build time in silence; this names the
