@@ -125,7 +125,7 @@ fn a_recorded_message_of_version_1() {
     assert_eq!(found("cpu.usage.per_cpu.1"), Some(2_487_599_180));
     assert_eq!(found("cpu.throttling.throttled_time"), Some(0));
     assert_eq!(found("memory.hierarchical_memory_limit"), Some(64 << 20));
-    assert_eq!((found("memory.total_cache"), found("memory_oom_control.oom_kill")), (Some(864_256), None));
+    assert_eq!((found("memory.total_cache"), found("memory_oom_control.oom_kill")), (Some(864_256), Some(0)));
     assert_eq!(figures.indexes("blkio.io_service_bytes_recursive"), [""; 0]);
     derive(Version::V1, &mut figures, &Machine::default());
     assert_eq!(figures.float("derived.limit_bytes"), Some(67_108_864.0));
