@@ -64,7 +64,8 @@ impl Shell {
     fn json(&self, words: &[&str]) -> Vec<Value> {
         let output = self.run(words);
         assert_eq!(output.status.code(), Some(0), "{words:?}: {}", text(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{words:?}: {e}: {}", text(&output.stdout)))
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{words:?}: {e}: {}", text(&output.stdout)))
     }
 
     /// Has to end with this code; what it said.
@@ -100,7 +101,8 @@ const IGNORES: &str = "trap '' TERM; while :; do sleep 0.1; done";
 fn containers_live_and_die_by_the_command_line() {
     let rig = Rig::up();
     let socket = rig.run(&["socket"]);
-    let shell = Shell::new(&pipeline(&format!("{{ type: containerd, every: 5s, socket: {} }}", socket.trim())));
+    let shell =
+        Shell::new(&pipeline(&format!("{{ type: containerd, every: 5s, socket: {} }}", socket.trim())));
     let archive = rig.0.join("image.tar").display().to_string();
     let words = ["images", "import", &archive, "--name", "cli.local/busybox:1", "--region", "cli", "--yes"];
     assert_eq!(shell.json(&words)[0]["phase"], "done");

@@ -49,6 +49,7 @@ pub mod kvm;
 #[cfg(not(feature = "kvm"))]
 #[path = "kvm/absent.rs"]
 pub mod kvm;
+pub mod mapping;
 pub mod rates;
 
 /// Whether this build can reach libvirt. Without it `kvm` sources are understood, and refused with that reason.

@@ -7,9 +7,7 @@ use barograph::manage::{Approved, Executor, Guard, Journal, Managed, Operation, 
 use barograph::model::Span;
 use barograph::model::resource::{Instance, ResourceId, State};
 use barograph::provider::client::{Listed, Policy};
-use barograph::provider::{
-    Action, Capabilities, Client, Consents, InstanceSpec, Listing, Provider, Stop,
-};
+use barograph::provider::{Action, Capabilities, Client, Consents, InstanceSpec, Listing, Provider, Stop};
 use barograph::{ErrorKind, Result};
 
 use super::Subject;
@@ -120,7 +118,8 @@ impl<'a> Bench<'a> {
 
     /// Deletes an instance, whatever it does.
     pub async fn remove(&self, id: &ResourceId) {
-        let consents = Consents { running: true, volumes: true, snapshots: true, saved_state: true, nvram: true };
+        let consents =
+            Consents { running: true, volumes: true, snapshots: true, saved_state: true, nvram: true };
         self.done(&Action::DeleteInstance { instance: id.clone().into(), consents }).await;
     }
 

@@ -3,7 +3,8 @@
 use barograph::ErrorKind;
 use barograph::model::resource::{Instance, Kind, ResourceId};
 use barograph::provider::{
-    Action, Consents, InstanceSpec, NetworkSpec, ResizePolicy, SizeSpec, SnapshotSpec, SubnetSpec, Token, VolumeSpec,
+    Action, Consents, InstanceSpec, NetworkSpec, ResizePolicy, SizeSpec, SnapshotSpec, SubnetSpec, Token,
+    VolumeSpec,
 };
 
 use super::bench::forced;
@@ -45,7 +46,10 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
     let size = SizeSpec { name: Some("no-such-size".into()), ..SizeSpec::default() };
     let spec = InstanceSpec { size, ..bench.subject.instance("suite-wrong") };
     let (kind, text) = bench.refused(&Action::CreateInstance { spec }).await;
-    report.check(matches!(kind, ErrorKind::NotFound | ErrorKind::Invalid) && text.contains("no-such-size"), text);
+    report.check(
+        matches!(kind, ErrorKind::NotFound | ErrorKind::Invalid) && text.contains("no-such-size"),
+        text,
+    );
     let left = bench.list::<Instance>().await;
     let left = left.items.iter().any(|instance| instance.label() == "suite-wrong");
     report.check(!left, "a refused creation leaves nothing");

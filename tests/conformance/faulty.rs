@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use barograph::model::resource::{Instance, ResourceId};
 use barograph::provider::{
-    Action, Capabilities, Consents, Done, Images, InstanceSpec, Inventory, Lifecycle, NetworkSpec, Networks, Plan,
-    Pricing, Provider, ResizePolicy, Scope, SizeSpec, SnapshotSpec, Snapshots, Stop, SubnetSpec, Token, VolumeSpec,
-    Volumes,
+    Action, Capabilities, Consents, Done, Images, InstanceSpec, Inventory, Lifecycle, NetworkSpec, Networks,
+    Plan, Pricing, Provider, ResizePolicy, Scope, SizeSpec, SnapshotSpec, Snapshots, Stop, SubnetSpec, Token,
+    VolumeSpec, Volumes,
 };
 use barograph::{Error, ErrorKind, Result, Retry};
 use parking_lot::Mutex;
@@ -119,7 +119,13 @@ impl Lifecycle for Faulty {
         self.change(self.inner.lifecycle().unwrap().resume(id, token)).await
     }
 
-    async fn resize(&self, id: &ResourceId, size: &SizeSpec, policy: ResizePolicy, token: Token) -> Result<Done> {
+    async fn resize(
+        &self,
+        id: &ResourceId,
+        size: &SizeSpec,
+        policy: ResizePolicy,
+        token: Token,
+    ) -> Result<Done> {
         self.change(self.inner.lifecycle().unwrap().resize(id, size, policy, token)).await
     }
 
@@ -142,7 +148,13 @@ impl Volumes for Faulty {
         self.change(self.inner.volumes().unwrap().delete(id, token)).await
     }
 
-    async fn attach(&self, id: &ResourceId, to: &ResourceId, device: Option<&str>, token: Token) -> Result<Done> {
+    async fn attach(
+        &self,
+        id: &ResourceId,
+        to: &ResourceId,
+        device: Option<&str>,
+        token: Token,
+    ) -> Result<Done> {
         self.change(self.inner.volumes().unwrap().attach(id, to, device, token)).await
     }
 

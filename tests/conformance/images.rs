@@ -20,14 +20,21 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
     let find = |name: &'static str| async move {
         bench.list::<Image>().await.items.into_iter().find(|image| image.name == name)
     };
-    report.check(bench.list::<Image>().await.items.iter().any(|image| image.name == name), "the rig's is listed");
+    report.check(
+        bench.list::<Image>().await.items.iter().any(|image| image.name == name),
+        "the rig's is listed",
+    );
     bench.done(&import(&archive)).await;
     let image = find("suite.local/image:1").await.expect("it is in the list");
-    report.check(image.digest.is_some() && image.size_bytes.is_some_and(|size| size > 0), format!("{image:?}"));
+    report
+        .check(image.digest.is_some() && image.size_bytes.is_some_and(|size| size > 0), format!("{image:?}"));
     let mut spec = bench.subject.instance("suite-from");
     spec.image = Some("suite.local/image:1".into());
     let instance = bench.create(spec).await;
-    report.check(bench.instance(&instance).await.image.as_deref() == Some("suite.local/image:1"), "it is made from it");
+    report.check(
+        bench.instance(&instance).await.image.as_deref() == Some("suite.local/image:1"),
+        "it is made from it",
+    );
     bench.remove(&instance).await;
     bench.done(&Action::DeleteImage { image: image.id.into() }).await;
     report.check(find("suite.local/image:1").await.is_none(), "it is gone");

@@ -35,7 +35,8 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
         let alone = bench.instance(id).await;
         report.check(alone.id == *id && alone.name == listed.name, "one instance is the same as in the list");
         report.check(alone.size == listed.size, "its size is the same as in the list");
-        report.check(!listed.status.provider_state.is_empty(), "the provider's own word for its state is kept");
+        report
+            .check(!listed.status.provider_state.is_empty(), "the provider's own word for its state is kept");
         report.check(listed.size.memory_bytes != Some(0), "what is not known is not 0");
     }
     let missing = bench.client().scope().id(&bench.location, Kind::Instance, missing(&instances.items[0].id));

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use barograph::model::resource::ResourceId;
 use barograph::provider::kvm::{Config, KvmCollector, KvmProvider};
-use barograph::provider::{
-    Action, Collector, InstanceSpec, KernelSpec, Provider, ResizePolicy, SizeSpec,
-};
+use barograph::provider::{Action, Collector, InstanceSpec, KernelSpec, Provider, ResizePolicy, SizeSpec};
 
 use super::{Subject, suite};
 

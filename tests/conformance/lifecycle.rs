@@ -19,7 +19,10 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
     let made = bench.instance(&id).await;
     report.check(made.state() == State::Stopped, format!("one that was made is stopped: {:?}", made.status));
     report.check(made.name.as_deref() == Some("suite-life"), "it has its name");
-    report.check(made.tags.get("team").map(String::as_str) == Some("suite"), format!("its tags: {:?}", made.tags));
+    report.check(
+        made.tags.get("team").map(String::as_str) == Some("suite"),
+        format!("its tags: {:?}", made.tags),
+    );
     report.check(made.size.vcpus == spec.size.vcpus, format!("its processors: {:?}", made.size));
     report.check(made.size.memory_bytes == spec.size.memory_bytes, format!("its memory: {:?}", made.size));
     let listed = bench.list::<Instance>().await;
@@ -48,7 +51,10 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
 
     let (kind, text) =
         bench.refused(&Action::DeleteInstance { instance: instance(), consents: Consents::default() }).await;
-    report.check(kind == ErrorKind::Conflict || kind == ErrorKind::Protected, format!("it runs: {kind}: {text}"));
+    report.check(
+        kind == ErrorKind::Conflict || kind == ErrorKind::Protected,
+        format!("it runs: {kind}: {text}"),
+    );
     report.check(bench.state(&id).await == State::Running, "a refused deletion leaves it alone");
 
     let stop = Action::Stop { instance: instance(), how: graceful() };
@@ -108,5 +114,6 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
     let error = bench.client().instance(&id).await.unwrap_err();
     report.check(error.kind() == ErrorKind::NotFound, "deleted it is not found");
     let left = bench.list::<Instance>().await.items;
-    report.check(!left.iter().any(|instance| bench.subject.is_ours(instance.label())), "nothing of it is left");
+    report
+        .check(!left.iter().any(|instance| bench.subject.is_ours(instance.label())), "nothing of it is left");
 }

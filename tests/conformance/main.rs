@@ -4,7 +4,12 @@
 //! rest from its capabilities. What a provider does not claim is not checked but for being refused, and counted as such.
 //! `--nocapture` shows the counts.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test says what failed by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test says what failed by panicking"
+)]
 #![allow(clippy::print_stdout, reason = "the counts are worth seeing with --nocapture")]
 
 mod bench;

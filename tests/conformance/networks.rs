@@ -30,7 +30,10 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
     if bench.can().subnets {
         let subnets = bench.list::<Subnet>().await.items;
         let block = subnets.iter().find(|subnet| subnet.network == id);
-        report.check(block.is_some_and(|block| block.cidr.as_deref() == Some("10.198.51.0/24")), "its block is listed");
+        report.check(
+            block.is_some_and(|block| block.cidr.as_deref() == Some("10.198.51.0/24")),
+            "its block is listed",
+        );
     }
     let (kind, text) = bench.refused(&wanted).await;
     report.check(kind == ErrorKind::Conflict, format!("the name is taken: {kind}: {text}"));
@@ -43,7 +46,10 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
     let inside = interfaces.iter().any(|interface| interface.network.as_ref() == Some(&id));
     report.check(inside, format!("an instance is in it: {interfaces:?}"));
     let (kind, text) = bench.refused(&Action::DeleteNetwork { network: id.clone().into() }).await;
-    report.check(kind == ErrorKind::Conflict && text.contains("suite-net-user"), format!("it is used: {kind}: {text}"));
+    report.check(
+        kind == ErrorKind::Conflict && text.contains("suite-net-user"),
+        format!("it is used: {kind}: {text}"),
+    );
     bench.remove(&user).await;
     bench.done(&Action::DeleteNetwork { network: id.clone().into() }).await;
     let left = bench.list::<Network>().await.items.iter().any(|network| network.id == id);

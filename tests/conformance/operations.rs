@@ -21,11 +21,8 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
             let approved = bench.approve(&wanted).await.unwrap();
             let id = cut(bench, approved, step, Duration::from_millis(after)).await;
             let operation = bench.journal.load(id).unwrap();
-            let (operation, ended) = if operation.phase.is_over() {
-                (operation, Ok(()))
-            } else {
-                bench.resume(operation).await
-            };
+            let (operation, ended) =
+                if operation.phase.is_over() { (operation, Ok(())) } else { bench.resume(operation).await };
             let text = format!("step {step}, cut after {after} ms: {ended:?} {:?}", operation.errors);
             report.check(ended.is_ok() && operation.phase == Phase::Done, text);
             let of_name: Vec<_> = bench.list::<Instance>().await.items;
@@ -51,7 +48,12 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
 }
 
 /// Carries out until `after` the beginning of a step, and then lets everything fall. The journal keeps it.
-async fn cut(bench: &Bench<'_>, approved: barograph::manage::Approved, step: usize, after: Duration) -> Token {
+async fn cut(
+    bench: &Bench<'_>,
+    approved: barograph::manage::Approved,
+    step: usize,
+    after: Duration,
+) -> Token {
     let begun = Arc::new(tokio::sync::Notify::new());
     let id = Arc::new(Mutex::new(None));
     let (heard, seen) = (Arc::clone(&begun), Arc::clone(&id));

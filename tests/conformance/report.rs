@@ -40,7 +40,11 @@ impl Report {
         let total: usize = self.topics.iter().map(|(_, count, _)| count).sum();
         println!("{}: {total} checks in {:.0} s", self.provider, self.began.elapsed().as_secs_f64());
         for (topic, count, absent) in &self.topics {
-            let absent = if absent.is_empty() { String::new() } else { format!("; not claimed: {}", absent.join(", ")) };
+            let absent = if absent.is_empty() {
+                String::new()
+            } else {
+                format!("; not claimed: {}", absent.join(", "))
+            };
             println!("  {topic}: {count}{absent}");
         }
     }

@@ -21,7 +21,10 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
     if bench.can().resize_live {
         let wanted = resize(&larger, ResizePolicy::LiveOnly);
         let plan = bench.prepare(&wanted).await.unwrap().plan;
-        report.check(plan.downtime == Downtime::None, format!("the plan knows that it runs on: {}", plan.downtime));
+        report.check(
+            plan.downtime == Downtime::None,
+            format!("the plan knows that it runs on: {}", plan.downtime),
+        );
         bench.done(&wanted).await;
         becomes(bench, report, &id, &larger).await;
         report.check(bench.state(&id).await == State::Running, "it runs on");
@@ -36,7 +39,10 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
         report.check(text.contains("allow-"), format!("it names the policy that is needed: {text}"));
         let wanted = resize(&beyond, ResizePolicy::AllowStopStart);
         let plan = bench.prepare(&wanted).await.unwrap().plan;
-        report.check(plan.downtime == Downtime::StopStart, format!("the plan says what it costs: {}", plan.downtime));
+        report.check(
+            plan.downtime == Downtime::StopStart,
+            format!("the plan says what it costs: {}", plan.downtime),
+        );
         report.check(plan.steps.len() >= 3, "it is stopped, resized and started");
         // A guest that was just started does not hear a request to stop; this is no check of stopping.
         bench.done(&Action::Stop { instance: id.clone().into(), how: forced() }).await;

@@ -47,7 +47,10 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
     }
     let delete = Action::DeleteInstance { instance: instance.clone().into(), consents: Consents::default() };
     let (kind, text) = bench.refused(&delete).await;
-    report.check(matches!(kind, ErrorKind::Conflict | ErrorKind::Protected), format!("it has snapshots: {text}"));
+    report.check(
+        matches!(kind, ErrorKind::Conflict | ErrorKind::Protected),
+        format!("it has snapshots: {text}"),
+    );
     for id in [second, first] {
         bench.done(&Action::DeleteSnapshot { snapshot: id.clone().into() }).await;
         report.check(find(id).await.is_none(), "it is gone");

@@ -35,7 +35,8 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
         }
         for shard in &shards {
             let end = Timestamp::now().0;
-            let collection = collector.collect(shard, Window { start: end - 1_000_000_000, end }).await.unwrap();
+            let collection =
+                collector.collect(shard, Window { start: end - 1_000_000_000, end }).await.unwrap();
             report.check(collection.faults.is_empty(), format!("nothing failed: {:?}", collection.faults));
             look(&collection, &mut seen, &mut states, &mut events);
         }
@@ -69,7 +70,8 @@ fn look(
             if batch.table() == "events" {
                 events.extend(batch.tag("event", row).map(ToOwned::to_owned));
             }
-            if let Some(state) = batch.records().column_by_name("state").filter(|_| batch.table() == "status") {
+            if let Some(state) = batch.records().column_by_name("state").filter(|_| batch.table() == "status")
+            {
                 states.insert(state.as_string::<i32>().value(row).to_owned());
             }
         }

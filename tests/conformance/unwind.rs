@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use barograph::manage::Phase;
 use barograph::model::resource::{Image, Instance, Network, ResourceId, Snapshot, Volume};
-use barograph::provider::{
-    Action, DiskSpec, NetworkSpec, ResizePolicy, SnapshotSpec, VolumeSpec,
-};
+use barograph::provider::{Action, DiskSpec, NetworkSpec, ResizePolicy, SnapshotSpec, VolumeSpec};
 
 use super::bench::{forced, started};
 use super::faulty::{Fault, Faulty};

@@ -40,7 +40,8 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.check(kind == ErrorKind::Invalid, format!("it does not shrink: {kind}: {text}"));
     report.check(find(id.clone()).await.unwrap().size_bytes == Some(96 * MIB), "it is as large as before");
     if bench.can().clone_volume {
-        let copy = create(VolumeSpec { from: Some(id.clone()), size_bytes: None, ..spec("suite-copy") }).await;
+        let copy =
+            create(VolumeSpec { from: Some(id.clone()), size_bytes: None, ..spec("suite-copy") }).await;
         report.check(find(copy.clone()).await.unwrap().size_bytes == Some(96 * MIB), "a copy is as large");
         bench.done(&Action::DeleteVolume { volume: copy.clone().into() }).await;
         report.check(find(copy).await.is_none(), "the copy is gone");
@@ -59,7 +60,10 @@ pub async fn check(bench: &Bench<'_>, report: &mut Report) {
             bench.done(&attach).await;
             let again = bench.client().perform(&attach, barograph::provider::Token::random()).await.unwrap();
             report.check(!again.changed, "attached again it is so already");
-            report.check(find(id.clone()).await.unwrap().attached_to == [instance.clone()], "the list says to what");
+            report.check(
+                find(id.clone()).await.unwrap().attached_to == [instance.clone()],
+                "the list says to what",
+            );
             let disks = bench.instance(&instance).await.disks;
             let has = disks.iter().any(|disk| disk.volume.as_ref() == Some(&id));
             report.check(has, format!("the instance has it: {disks:?}"));
