@@ -163,7 +163,7 @@ CONF
 daemon_start() {
     answers && return 0
     rm -f "$S/run/libvirtd.pid"
-    inside sh -c 'LIBVIRT_LOG_OUTPUTS="2:file:/var/log/libvirt/libvirtd.log" exec libvirtd -d' \
+    inside sh -c 'LIBVIRT_LOG_OUTPUTS="2:file:/var/log/libvirt/libvirtd.log" exec libvirtd -d -p /run/libvirt/libvirtd.pid' \
         </dev/null >>"$S/libvirtd.out" 2>&1 || die "libvirtd did not start; see $S/libvirtd.out"
     tries=0
     until answers; do
