@@ -10,17 +10,17 @@ use crate::model::resource::{State, Status};
 /// ended with; so that is written down here.
 pub(super) mod label {
     /// What all of ours begin with.
-    pub(in super::super) const OURS: &str = "barograph.";
+    pub(in super::super) const OURS: &str = "barograph.internal.";
     /// The token of the call that made the container.
-    pub(in super::super) const TOKEN: &str = "barograph.token";
+    pub(in super::super) const TOKEN: &str = "barograph.internal.token";
     /// The name of its size.
-    pub(in super::super) const SIZE: &str = "barograph.size";
+    pub(in super::super) const SIZE: &str = "barograph.internal.size";
     /// The exit status of its last task.
-    pub(in super::super) const EXIT: &str = "barograph.exit-status";
+    pub(in super::super) const EXIT: &str = "barograph.internal.exit-status";
     /// When that task ended.
-    pub(in super::super) const EXITED_AT: &str = "barograph.exited-at";
+    pub(in super::super) const EXITED_AT: &str = "barograph.internal.exited-at";
     /// That it ended because it took more memory than it may.
-    pub(in super::super) const OUT_OF_MEMORY: &str = "barograph.out-of-memory";
+    pub(in super::super) const OUT_OF_MEMORY: &str = "barograph.internal.out-of-memory";
 }
 
 /// What is known of the task of a container.
