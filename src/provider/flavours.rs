@@ -1,13 +1,12 @@
 //! Sizes with names and prices, of providers that have none of their own: two small files that the operator writes.
 //!
 //! ```yaml
-//! sizes:
-//!   small: { vcpus: 0.5, memory: 256MiB }
+//! small: { vcpus: 0.5, memory: 256MiB }
 //! ```
 //!
 //! ```yaml
 //! currency: EUR
-//! as_of: 2026-01-01T00:00:00Z
+//! as_of: 2026-01-01
 //! sizes: { small: 0.01 }
 //! vcpu_hour: 0.012
 //! memory_gib_hour: 0.003
@@ -19,8 +18,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rust_decimal::Decimal;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer};
 
 use super::{Scope, SizeSpec};
 use crate::model::Timestamp;
@@ -50,20 +49,14 @@ pub struct Flavour {
     pub max_memory: Option<crate::model::Size>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SizesFile {
-    sizes: BTreeMap<String, Flavour>,
-}
-
 /// What things cost for an hour.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
     /// ISO 4217: `EUR`.
     pub currency: String,
-    /// Since when they hold.
-    #[serde(default)]
+    /// Since when they hold: a day or a time.
+    #[serde(default, deserialize_with = "day")]
     pub as_of: Option<Timestamp>,
     /// Of a size with a name.
     #[serde(default)]
@@ -74,6 +67,9 @@ pub struct Rates {
     /// Of a GiB of memory.
     #[serde(default)]
     pub memory_gib_hour: Option<Decimal>,
+    /// Of a GiB of disk for a month, where there are disks.
+    #[serde(default)]
+    pub volume_gib_month: Option<Decimal>,
 }
 
 impl Flavours {
@@ -148,6 +144,8 @@ impl Flavours {
         let mut prices: Vec<_> =
             sizes.map(|(name, amount)| price(name, *amount, PriceUnit::InstanceHour)).collect();
         prices.extend(rates.vcpu_hour.map(|amount| price("vcpu", amount, PriceUnit::VcpuHour)));
+        prices
+            .extend(rates.volume_gib_month.map(|amount| price("volume", amount, PriceUnit::VolumeGibMonth)));
         prices.extend(rates.memory_gib_hour.map(|amount| price("memory", amount, PriceUnit::MemoryGibHour)));
         Ok(prices)
     }
@@ -164,6 +162,7 @@ impl Flavours {
         let Some(path) = &self.prices else { return Ok(None) };
         let rates: Rates = read(path, "read prices")?;
         let negative = rates.sizes.values().chain(&rates.vcpu_hour).chain(&rates.memory_gib_hour);
+        let negative = negative.chain(&rates.volume_gib_month);
         if negative.into_iter().any(|amount| amount.is_sign_negative()) {
             let path = path.display().to_string();
             return Err(Error::invalid("read prices", "a price is below zero").with_resource(path));
@@ -173,7 +172,7 @@ impl Flavours {
 
     fn read_sizes(&self) -> Result<BTreeMap<String, Flavour>> {
         match &self.sizes {
-            Some(path) => Ok(read::<SizesFile>(path, "read sizes")?.sizes),
+            Some(path) => read(path, "read sizes"),
             None => Ok(BTreeMap::new()),
         }
     }
@@ -208,6 +207,12 @@ impl Rates {
     }
 }
 
+fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let time = if text.contains('T') { text } else { format!("{text}T00:00:00Z") };
+    time.parse().map(Some).map_err(de::Error::custom)
+}
+
 fn read<T: DeserializeOwned>(path: &Path, operation: &str) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(operation, path, error))?;
     yaml::from_str(&text).map_err(|error| {
@@ -234,7 +239,7 @@ mod tests {
     #[test]
     fn a_size_has_a_name_and_parts_of_it_can_be_changed() {
         let folder = tempfile::tempdir().unwrap();
-        let flavours = flavours(folder.path(), "sizes: { small: { vcpus: 0.5, memory: 256MiB } }", "");
+        let flavours = flavours(folder.path(), "small: { vcpus: 0.5, memory: 256MiB }", "");
         let named = |name: &str| SizeSpec { name: Some(name.into()), ..SizeSpec::default() };
         let small = flavours.resolved(&named("small")).unwrap();
         assert_eq!((small.vcpus, small.memory_bytes), (Some("0.5".parse().unwrap()), Some(256 << 20)));
@@ -248,8 +253,8 @@ mod tests {
     #[test]
     fn a_cost_says_what_it_lacks_and_none_is_not_zero() {
         let folder = tempfile::tempdir().unwrap();
-        let rates = "currency: EUR\nsizes: { small: 0.01 }\nvcpu_hour: 0.02\n";
-        let flavours = flavours(folder.path(), "sizes: {}", rates);
+        let rates = "currency: EUR\nas_of: 2026-01-01\nsizes: { small: 0.01 }\nvcpu_hour: 0.02\n";
+        let flavours = flavours(folder.path(), "{}", rates);
         let cost =
             |size: &Size| flavours.cost(size).unwrap().map(|cost| (cost.per_hour.to_string(), cost.unpriced));
         assert_eq!(cost(&size(Some("small"), None, None)), Some(("0.01".into(), 0)));
@@ -257,7 +262,8 @@ mod tests {
         assert_eq!(cost(&size(None, None, Some(1 << 30))), None);
         assert_eq!(Flavours::default().cost(&size(Some("small"), None, None)).unwrap(), None);
         let scope = Scope { provider: "test", account: "a".into() };
-        assert_eq!(flavours.prices(&scope, "here").unwrap().len(), 2);
+        let prices = flavours.prices(&scope, "here").unwrap();
+        assert_eq!((prices.len(), prices[0].as_of), (2, "2026-01-01T00:00:00Z".parse().ok()));
         std::fs::write(folder.path().join("prices.yaml"), "currency: EUR\nvcpu_hour: -1\n").unwrap();
         assert_eq!(flavours.cost(&size(None, None, None)).unwrap_err().kind(), ErrorKind::Invalid);
         std::fs::write(folder.path().join("prices.yaml"), "currency: EUR\nvcpu_our: 1\n").unwrap();

@@ -19,9 +19,11 @@ pub struct Config {
     pub exclude_namespaces: Vec<String>,
     /// How long containers may take to answer before those that did not count as stuck.
     pub deadline: Span,
-    /// File with the sizes that have names.
+    /// File with named sizes of containers to make or resize: `small: { vcpus: 0.5, memory: 256MiB }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sizes: Option<PathBuf>,
-    /// File with the prices of sizes, processors and memory.
+    /// File with what containers cost: `currency`, `as_of`, `vcpu_hour`, `memory_gib_hour`, `sizes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prices: Option<PathBuf>,
 }
 

@@ -154,6 +154,6 @@ mod tests {
         assert_eq!(found.raw["command"], json!(["/bin/sh"]));
         let bare =
             instance(&scope, "a", &Container { id: "b".into(), ..Container::default() }, &Seen::Silent);
-        assert_eq!((bare.state(), bare.image, bare.label().len()), (State::Unknown, None, 1));
+        assert_eq!((bare.state(), bare.image.as_deref(), bare.label()), (State::Unknown, None, "b"));
     }
 }

@@ -81,6 +81,10 @@ pub(super) async fn write(space: &Space, blob: &Blob, archive: &str) -> Result<(
 /// # Errors
 /// containerd does not take them.
 pub(super) async fn label(space: &Space, digest: &str, labels: HashMap<String, String>) -> Result<()> {
+    if labels.is_empty() {
+        // A change that names no part would be one of all, and take the others away.
+        return Ok(());
+    }
     let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
     let info = Info { digest: digest.to_owned(), labels, ..Info::default() };
     let request = space.request(UpdateRequest { info: Some(info), update_mask: Some(FieldMask { paths }) });

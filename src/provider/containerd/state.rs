@@ -10,17 +10,17 @@ use crate::model::resource::{State, Status};
 /// ended with; so that is written down here.
 pub(super) mod label {
     /// What all of ours begin with.
-    pub(in super::super) const OURS: &str = "barograph.internal.";
+    pub(in super::super) const OURS: &str = "barograph/";
     /// The token of the call that made the container.
-    pub(in super::super) const TOKEN: &str = "barograph.internal.token";
+    pub(in super::super) const TOKEN: &str = "barograph/token";
     /// The name of its size.
-    pub(in super::super) const SIZE: &str = "barograph.internal.size";
+    pub(in super::super) const SIZE: &str = "barograph/size";
     /// The exit status of its last task.
-    pub(in super::super) const EXIT: &str = "barograph.internal.exit-status";
+    pub(in super::super) const EXIT: &str = "barograph/exit-status";
     /// When that task ended.
-    pub(in super::super) const EXITED_AT: &str = "barograph.internal.exited-at";
+    pub(in super::super) const EXITED_AT: &str = "barograph/exited-at";
     /// That it ended because it took more memory than it may.
-    pub(in super::super) const OUT_OF_MEMORY: &str = "barograph.internal.out-of-memory";
+    pub(in super::super) const OUT_OF_MEMORY: &str = "barograph/out-of-memory";
 }
 
 /// What is known of the task of a container.
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn why_it_ended_survives_its_task() {
         let none = HashMap::new();
-        let reason = |seen, labels: &HashMap<_, _>, memory| status(seen, labels, memory).reason;
+        let reason = |seen: &Seen, labels: &HashMap<_, _>, memory| status(seen, labels, memory).reason;
         let stopped = task(Native::Stopped, 137);
         assert_eq!(reason(&stopped, &none, false).unwrap(), "exit 137 (killed by signal 9)");
         assert_eq!(reason(&stopped, &none, true).unwrap(), "exit 137 (killed by signal 9), out of memory");

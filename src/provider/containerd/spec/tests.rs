@@ -87,8 +87,8 @@ fn what_containers_do_not_have_is_refused_by_name() {
     refused(InstanceSpec { kernel: Some(KernelSpec::default()), ..wanted() }, "kernel");
     refused(InstanceSpec { architecture: Some("z80".into()), ..wanted() }, "processors");
     refused(InstanceSpec { environment: vec!["A".into()], ..wanted() }, "NAME=value");
-    let tags = [("barograph.internal.token".to_owned(), "x".to_owned())].into();
-    refused(InstanceSpec { tags, ..wanted() }, "barograph.internal.token");
+    let tags = [("barograph/token".to_owned(), "x".to_owned())].into();
+    refused(InstanceSpec { tags, ..wanted() }, "barograph/token");
     for (options, word) in [
         ([("nework", "host")], "no option nework"),
         ([("network", "bridge")], "host or none"),
