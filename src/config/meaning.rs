@@ -134,36 +134,6 @@ impl Meaning<'_> {
         }
     }
 
-    fn containerd(&mut self, part: &Part<'_>, every: Span, config: &provider::containerd::Config) {
-        if !provider::CONTAINERD {
-            let (path, fault) = part.fault_at("type", "this build of barograph cannot measure containers");
-            self.report
-                .add(&path, fault.help("build it with the feature `containerd`, or take the source out"));
-        }
-        if config.socket.is_empty() {
-            let message = "the socket's path is empty; write for example /run/containerd/containerd.sock";
-            self.add(part, "socket", message);
-        }
-        self.shown(part, "socket", "the socket is shown in logs and rows", "write the path itself");
-        for (key, list) in
-            [("namespaces", &config.namespaces), ("exclude_namespaces", &config.exclude_namespaces)]
-        {
-            for (index, name) in list.iter().enumerate() {
-                if let Some(reason) = provider::containerd::bad_namespace(name) {
-                    let secret = self.report.is_secret(&part.path.key(key).item(index));
-                    let name = if secret { "this".to_owned() } else { format!("{name:?}") };
-                    self.add(part, key, format!("{name} cannot be a namespace: {reason}"));
-                }
-            }
-        }
-        if part.node.get("deadline").is_some() && config.deadline > every {
-            let message = "`deadline` is longer than `every`: a container that does not answer would hold up the next \
-                           collection";
-            self.add(part, "deadline", message);
-        }
-        self.positive(part, "deadline", config.deadline);
-    }
-
     /// Metrics that a source defines, and what its provider says is wrong with them.
     fn metrics(&mut self, part: &Part<'_>, rules: &[Rule], wrong: Vec<Wrong>) {
         let list = part.path.key("metrics");
@@ -193,6 +163,39 @@ impl Meaning<'_> {
         if wrong.is_empty() && !self.report.is_secret(&list) {
             self.tables.extend(tables(rules).into_iter().flatten().map(|(_, table)| table));
         }
+    }
+
+    fn containerd(&mut self, part: &Part<'_>, every: Span, config: &provider::containerd::Config) {
+        if !provider::CONTAINERD {
+            let (path, fault) = part.fault_at("type", "this build of barograph cannot measure containers");
+            self.report
+                .add(&path, fault.help("build it with the feature `containerd`, or take the source out"));
+        }
+        if config.socket.is_empty() {
+            let message = "the socket's path is empty; write for example /run/containerd/containerd.sock";
+            self.add(part, "socket", message);
+        }
+        self.shown(part, "socket", "the socket is shown in logs and rows", "write the path itself");
+        for (key, list) in
+            [("namespaces", &config.namespaces), ("exclude_namespaces", &config.exclude_namespaces)]
+        {
+            for (index, name) in list.iter().enumerate() {
+                if let Some(reason) = provider::containerd::bad_namespace(name) {
+                    let secret = self.report.is_secret(&part.path.key(key).item(index));
+                    let name = if secret { "this".to_owned() } else { format!("{name:?}") };
+                    self.add(part, key, format!("{name} cannot be a namespace: {reason}"));
+                }
+            }
+        }
+        if part.node.get("deadline").is_some() && config.deadline > every {
+            let message = "`deadline` is longer than `every`: a container that does not answer would hold up the next \
+                           collection";
+            self.add(part, "deadline", message);
+        }
+        self.positive(part, "deadline", config.deadline);
+        self.positive(part, "relist", config.relist);
+        self.at_most(part, "usage_every", config.usage_every);
+        self.metrics(part, &config.metrics, config.wrong_metrics());
     }
 
     /// `every` and `timeout` of a source.

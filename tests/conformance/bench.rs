@@ -94,7 +94,10 @@ impl<'a> Bench<'a> {
 
     /// As [`Self::run`], where it has to fail: the kind and the message.
     #[track_caller]
-    pub(crate) fn refused<'b>(&'b self, wanted: &'b Action) -> impl Future<Output = (ErrorKind, String)> + 'b {
+    pub(crate) fn refused<'b>(
+        &'b self,
+        wanted: &'b Action,
+    ) -> impl Future<Output = (ErrorKind, String)> + 'b {
         let caller = std::panic::Location::caller();
         async move {
             let (_, ended) = self.run(wanted).await;

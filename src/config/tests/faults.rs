@@ -190,26 +190,6 @@ fn guests_are_not_waited_for_longer_than_a_collection() {
 }
 
 #[test]
-fn containers_are_in_namespaces_that_can_be() {
-    broken("type: host", "type: containerd, namespaces: [k8s.io]", &[]);
-    broken(
-        "type: host",
-        "type: containerd, namespaces: [\"a b\"]",
-        &[
-            "3:41 \"a b\" cannot be a namespace: a namespace is letters and digits, with single `.`, `_` or `-` \
-             between them",
-        ],
-    );
-    broken(
-        "type: host",
-        "type: containerd, deadline: 20s",
-        &[
-            "3:39 `deadline` is longer than `every`: a container that does not answer would hold up the next collection",
-        ],
-    );
-}
-
-#[test]
 fn metrics_of_a_source_must_fit_tables_and_groups() {
     let metric = |text: &str| format!("type: kvm, metrics: [{text}]");
     broken(
@@ -243,6 +223,26 @@ fn a_table_that_a_source_makes_is_known_to_transforms() {
     assert_eq!(with("type: filter, table: faults, where: \"a > 1\""), [""; 0]);
     let faults = with("type: drop, table: faults, columns: [b]");
     assert!(faults.len() == 1 && faults[0].contains("no column `b` in `faults`"), "{faults:?}");
+}
+
+#[test]
+fn containers_are_in_namespaces_that_can_be() {
+    broken("type: host", "type: containerd, namespaces: [k8s.io]", &[]);
+    broken(
+        "type: host",
+        "type: containerd, namespaces: [\"a b\"]",
+        &[
+            "3:41 \"a b\" cannot be a namespace: a namespace is letters and digits, with single `.`, `_` or `-` \
+             between them",
+        ],
+    );
+    broken(
+        "type: host",
+        "type: containerd, deadline: 20s",
+        &[
+            "3:39 `deadline` is longer than `every`: a container that does not answer would hold up the next collection",
+        ],
+    );
 }
 
 #[test]
