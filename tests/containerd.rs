@@ -148,6 +148,17 @@ impl Fleet<'_> {
         self.life().resize(&self.id(name), &size, ResizePolicy::LiveOnly, Token::random()).await
     }
 
+    /// The kernel may not get a busy container to stand still at once: the layers above a provider would try again.
+    async fn suspend(&self, name: &str) -> bool {
+        for _ in 0..10 {
+            match self.life().suspend(&self.id(name), Token::random()).await {
+                Ok(done) => return done.changed,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+            }
+        }
+        panic!("{name} cannot be suspended");
+    }
+
     async fn delete(&self, name: &str, running: bool) -> barograph::Result<barograph::provider::Done> {
         let consents = Consents { running, ..Consents::default() };
         self.life().delete(&self.id(name), consents, Token::random()).await
@@ -220,7 +231,7 @@ async fn images(fleet: &Fleet<'_>) {
     // Both layers are snapshots, one upon the other, and containerd's own check finds all content.
     assert_eq!(fleet.rig.ctr(&["snapshots", "ls"]).lines().count(), 3);
     let check = fleet.rig.ctr(&["images", "check"]);
-    assert!(check.contains("complete (4/4)") && check.trim_end().ends_with("true"), "{check}");
+    assert!(check.contains("complete (3/3)") && check.trim_end().ends_with("true"), "{check}");
     // What is kept does not depend on the lease any more.
     assert_eq!(fleet.rig.ctr(&["leases", "ls", "-q"]).trim(), "");
     let mut pages = fleet.inventory().regions();
@@ -259,7 +270,8 @@ async fn creation(fleet: &Fleet<'_>) {
     assert!(!fleet.life().start(&fleet.id("web"), Token::random()).await.unwrap().changed);
     let running = fleet.read("web").await;
     assert_eq!((running.state(), running.status.reason), (State::Running, None));
-    assert!(running.started_at.unwrap() >= made.created_at.unwrap());
+    let after = running.started_at.unwrap().0 - made.created_at.unwrap().0;
+    assert!((-1_000_000_000..20_000_000_000).contains(&after), "{after}");
     let pid = running.raw["pid"].as_u64().unwrap();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("Uid:\t1000\t") && status.contains("Gid:\t1001\t"), "{status}");
@@ -299,6 +311,10 @@ async fn sizes(fleet: &Fleet<'_>) {
 
     // Less memory than it uses: the older control groups refuse that, after the processors are changed.
     if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        let usage = format!("/sys/fs/cgroup/memory/{}/web/memory.usage_in_bytes", fleet.rig.one);
+        while fs::read_to_string(&usage).unwrap().trim().parse::<u64>().unwrap() < 12 * MIB {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         let error = fleet.resize("web", size("0.75", 8)).await.unwrap_err();
         assert!(!error.reason().contains("could not be set back"), "{error}");
         assert_eq!(in_force(&fleet.rig.one, "web"), (25_000, 128 * MIB));
@@ -310,8 +326,8 @@ async fn sizes(fleet: &Fleet<'_>) {
 
 async fn suspension(fleet: &Fleet<'_>) {
     let id = fleet.id("web");
-    assert!(fleet.life().suspend(&id, Token::random()).await.unwrap().changed);
-    assert!(!fleet.life().suspend(&id, Token::random()).await.unwrap().changed);
+    assert!(fleet.suspend("web").await);
+    assert!(!fleet.suspend("web").await);
     assert_eq!(fleet.read("web").await.state(), State::Suspended);
     assert!(fleet.resize("web", size("0.5", 96)).await.unwrap().changed);
     assert_eq!(in_force(&fleet.rig.one, "web"), (50_000, 96 * MIB));
@@ -350,7 +366,7 @@ async fn endings(fleet: &Fleet<'_>) {
     // A suspended one hears its signal too.
     assert!(fleet.life().start(&id, Token::random()).await.unwrap().changed);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    fleet.life().suspend(&id, Token::random()).await.unwrap();
+    fleet.suspend("stubborn").await;
     fleet.life().stop(&id, &stop(10, false, Some("USR1")), Token::random()).await.unwrap();
     assert_eq!(fleet.read("stubborn").await.status.reason.as_deref(), Some("exit 3"));
 
@@ -435,7 +451,7 @@ async fn deletion(fleet: &Fleet<'_>) {
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert_eq!(fleet.read("web").await.state(), State::Running);
     // A suspended one is ended as well.
-    fleet.life().suspend(&fleet.id("web"), Token::random()).await.unwrap();
+    fleet.suspend("web").await;
     for (name, running) in [("web", true), ("stubborn", false), ("greedy", false)] {
         assert!(fleet.delete(name, running).await.unwrap().changed);
         assert!(!fleet.delete(name, running).await.unwrap().changed);

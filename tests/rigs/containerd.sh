@@ -43,6 +43,7 @@ state() {
 missing() {
     { have containerd && have ctr; } || echo containerd
     have runc || echo runc
+    have unshare || echo util-linux
     [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || echo busybox-static
 }
 
@@ -150,7 +151,12 @@ disabled_plugins = [
   path = "$S/opt"
 TOML
     rm -f "$SOCKET" "$SOCKET.ttrpc"
-    setsid containerd --config "$S/config.toml" >> "$S/containerd.log" 2>&1 < /dev/null &
+    # runc keeps the names of containers under /run/containerd, whichever daemon they are of: this one sees its own there.
+    mkdir -p "$S/private" /run/containerd
+    # shellcheck disable=SC2016
+    setsid unshare --mount --propagation private \
+        sh -c 'mount --bind "$1" /run/containerd && exec containerd --config "$2"' sh "$S/private" "$S/config.toml" \
+        >> "$S/containerd.log" 2>&1 < /dev/null &
     echo $! > "$S/containerd.pid"
     tries=0
     until answers; do
@@ -230,7 +236,7 @@ up() {
 
 shims() { # process ids of the rig's shims
     for process in /proc/[0-9]*; do
-        if tr '\0' ' ' < "$process/cmdline" 2>/dev/null | grep -q "^[^ ]*containerd-shim[^ ]* .*-address $SOCKET "; then
+        if { tr '\0' ' ' < "$process/cmdline"; } 2>/dev/null | grep -q "^[^ ]*containerd-shim[^ ]* .*-address $SOCKET "; then
             echo "${process#/proc/}"
         fi
     done

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use containerd_client::services::v1::Container;
+use containerd_client::types::v1::Status as Native;
 use prost_types::Any;
 use serde_json::{Map, Value};
 
@@ -35,9 +36,10 @@ pub(super) fn cgroups_path(spec: &Value) -> Option<&str> {
 pub(super) fn instance(scope: &Scope, namespace: &str, container: &Container, seen: &Seen) -> Instance {
     let spec = spec_of(container);
     let group = cgroups_path(&spec);
-    let ended = seen.task().is_some_and(|task| task.exited_at.is_some());
+    // A task that runs has the year 1 as the time of its end.
+    let ended = seen.task().is_some_and(|task| task.status() == Native::Stopped);
     let status = status(seen, &container.labels, ended && process::was_out_of_memory(group));
-    let running = seen.task().filter(|task| task.exited_at.is_none());
+    let running = seen.task().filter(|_| !ended);
     let mut size = resources::size_of(&spec);
     size.name = container.labels.get(label::SIZE).cloned();
     Instance {

@@ -99,6 +99,11 @@ fn kind(code: Code, message: &str) -> (ErrorKind, &'static str) {
             text if text.contains("permission denied") || text.contains("operation not permitted") => {
                 (ErrorKind::Denied, "the system forbids it")
             }
+            // The older control groups are frozen process by process, and new ones may always be faster.
+            text if text.contains("unable to freeze") => (
+                ErrorKind::Unavailable,
+                "the kernel did not get all of its processes to stand still; try again",
+            ),
             text if text.contains("not found") || text.contains("no such file") => {
                 (ErrorKind::Invalid, "something that it needs is not there")
             }
@@ -164,6 +169,7 @@ mod tests {
         assert_eq!(kind_of(Code::Unavailable, ""), ErrorKind::Unavailable);
         assert_eq!(kind_of(Code::DeadlineExceeded, ""), ErrorKind::Unavailable);
         assert_eq!(kind_of(Code::Unknown, "write: no space left on device"), ErrorKind::Capacity);
+        assert_eq!(kind_of(Code::Unknown, "runc pause failed: unable to freeze"), ErrorKind::Unavailable);
         assert_eq!(kind_of(Code::Unknown, "exec: \"x\": executable file not found"), ErrorKind::Invalid);
     }
 

@@ -13,7 +13,8 @@ use super::resources;
 use crate::model::Timestamp;
 use crate::model::resource::Size;
 
-/// When the process began; `None` if it is not the container's as far as we can see.
+/// When the process began, up to a second too early, because the kernel tells the time of its boot in whole seconds; but
+/// the same each time. `None` if it is not the container's as far as we can see.
 pub(super) fn started(pid: u32, id: &str, cgroups_path: Option<&str>) -> Option<Timestamp> {
     let process = Process::new(i32::try_from(pid).ok().filter(|pid| *pid > 0)?).ok()?;
     let groups = process.cgroups().ok()?;
@@ -70,10 +71,14 @@ fn counts_kills(text: &str) -> bool {
 }
 
 fn is_of(group: &str, id: &str, cgroups_path: Option<&str>) -> bool {
-    let named = |name: &str| group.split('/').any(|part| part.contains(name));
-    // systemd's paths are written slice:prefix:name.
-    let path = cgroups_path.map(|path| path.rsplit([':', '/']).next().unwrap_or_default());
-    named(id) || path.is_some_and(|name| name.len() > 3 && named(name))
+    // systemd's groups are called prefix-name.scope, and its paths are written slice:prefix:name.
+    let named = |name: &str| {
+        group.split('/').map(|part| part.strip_suffix(".scope").unwrap_or(part)).any(|part| {
+            let before = part.strip_suffix(name).filter(|_| !name.is_empty());
+            before.is_some_and(|before| before.is_empty() || before.ends_with('-'))
+        })
+    };
+    named(id) || cgroups_path.and_then(|path| path.rsplit([':', '/']).next()).is_some_and(named)
 }
 
 #[cfg(test)]
@@ -89,6 +94,7 @@ mod tests {
         assert!(is_of("/kubepods.slice/cri-containerd-0a1b.scope", "0a1b", None));
         assert!(is_of("/rig/web", "0a1b", Some("/rig/web")));
         assert!(!is_of("/rig/other", "0a1b", Some("/rig/web")));
+        assert!(!is_of("/rig/web", "b", Some("/rig/")));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::error::{Answered, failed, within};
 use super::state::{Seen, label};
 use super::tasks::read_one;
 use super::{process, signal};
+use crate::model::resource::State;
 use crate::provider::{Done, Stop};
 use crate::{Error, ErrorKind, Result, Retry};
 
@@ -107,8 +108,7 @@ impl Running<'_> {
         };
         self.kill(number, false).await?;
         if paused {
-            // What stands still hears no signal.
-            self.resume().await?;
+            self.thaw().await?;
         }
         if !self.ended_within(how.grace.0).await? {
             if !how.force {
@@ -132,15 +132,7 @@ impl Running<'_> {
     /// It is still there after a while.
     pub(super) async fn kill_now(&self) -> Result<()> {
         self.kill(signal::KILL, true).await?;
-        // A frozen process is killed only once it goes on.
-        if let Seen::Task(task) = self.seen().await?
-            && task.status() == Native::Paused
-        {
-            match self.resume().await {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
+        self.thaw().await?;
         if self.ended_within(PATIENCE).await? {
             return Ok(());
         }
@@ -178,6 +170,18 @@ impl Running<'_> {
         let request = self.space.request(ResumeTaskRequest { container_id: self.id().to_owned() });
         within(PATIENCE, "resume", self.id(), client.resume(request)).await?;
         Ok(Done::changed())
+    }
+
+    /// Lets it hear its signal, if it stands still. The signal itself may have been the end of standing still, and of
+    /// the task: whether it ended shows later.
+    async fn thaw(&self) -> Result<()> {
+        if self.seen().await?.state() != State::Suspended {
+            return Ok(());
+        }
+        match self.resume().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Deletes the task that has ended, and keeps on the container what it ended with; gives that back for people.
