@@ -91,10 +91,12 @@ impl Lifecycle for KvmProvider {
         id: &ResourceId,
         size: &SizeSpec,
         policy: ResizePolicy,
-        _token: Token,
+        token: Token,
     ) -> Result<Done> {
         let (id, size) = (id.clone(), self.sizes.resolve(size)?);
-        self.call("resize", move |link| resize::resize(&link.guest("resize", &id)?, &size, policy)).await
+        // A balloon follows slowly: the same step must not ask twice.
+        self.once(token, "resize", move |link| resize::resize(&link.guest("resize", &id)?, &size, policy))
+            .await
     }
 
     async fn delete(&self, id: &ResourceId, consents: Consents, _token: Token) -> Result<Done> {

@@ -44,8 +44,11 @@ pub(super) fn states(connect: &Connect) -> Result<Vec<(Domain, Native)>, Libvirt
                 // SAFETY: the name is a C string inside the array, and ends with a NUL within its 80 bytes.
                 let matches = unsafe { CStr::from_ptr(param.field.as_ptr()) } == name;
                 let is_int = param.type_ == virt_sys::VIR_TYPED_PARAM_INT as i32;
+                if !matches || !is_int {
+                    return None;
+                }
                 // SAFETY: `type_` says that libvirt wrote this member of the union.
-                (matches && is_int).then(|| unsafe { param.value.i })
+                Some(unsafe { param.value.i })
             })
         };
         let state = word(c"state.state").and_then(|state| u32::try_from(state).ok());
