@@ -373,6 +373,12 @@ async fn events_tell_what_happened(rig: &Rig, source: &Source) {
     let (later, later_times) = events(&collection, IDLE);
     told.extend(later);
     times.extend(later_times);
+    // Whether QEMU still says that it ends when it is killed is a matter of luck.
+    let lucky = told.iter().position(|event| event[0] == "shutdown");
+    if let Some(place) = lucky {
+        told.remove(place);
+        times.remove(place);
+    }
     let expected = [
         ["suspended", "Suspended", "paused"],
         ["resumed", "Running", "unpaused"],

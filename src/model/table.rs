@@ -153,6 +153,22 @@ impl Table {
         TableFile { name: name.into(), description: description(), tags, fields }.check()
     }
 
+    /// The same table with more tags, which stand behind its own.
+    #[must_use]
+    pub fn with_tags(&self, names: &[&str]) -> Self {
+        let known = |name: &str| self.columns.iter().any(|column| column.name == name);
+        let more = names.iter().filter(|name| !known(name)).map(|name| Column {
+            name: (*name).to_owned(),
+            kind: ColumnKind::Tag,
+            unit: String::new(),
+            description: format!("Tag {name} of the resource"),
+            otel: None,
+        });
+        let (tags, fields): (Vec<_>, Vec<_>) =
+            self.columns.iter().cloned().partition(|column| column.kind == ColumnKind::Tag);
+        Self { columns: tags.into_iter().chain(more).chain(fields).collect(), ..self.clone() }
+    }
+
     /// Whether a table or column can be called so.
     pub fn is_name(name: &str) -> bool {
         is_identifier(name)
@@ -184,14 +200,16 @@ impl Table {
 pub struct Catalog(BTreeMap<String, Arc<Table>>);
 
 /// Name and text of every embedded table file.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 11] = [
     ("cpu", include_str!("../../schemas/tables/cpu.yaml")),
     ("disk", include_str!("../../schemas/tables/disk.yaml")),
     ("events", include_str!("../../schemas/tables/events.yaml")),
     ("filesystem", include_str!("../../schemas/tables/filesystem.yaml")),
+    ("hugepages", include_str!("../../schemas/tables/hugepages.yaml")),
     ("job", include_str!("../../schemas/tables/job.yaml")),
     ("memory", include_str!("../../schemas/tables/memory.yaml")),
     ("network", include_str!("../../schemas/tables/network.yaml")),
+    ("pressure", include_str!("../../schemas/tables/pressure.yaml")),
     ("status", include_str!("../../schemas/tables/status.yaml")),
     ("storage", include_str!("../../schemas/tables/storage.yaml")),
 ];

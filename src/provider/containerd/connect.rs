@@ -6,6 +6,7 @@ use std::time::Duration;
 use containerd_client::services::v1::containers_client::ContainersClient;
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::diff_client::DiffClient;
+use containerd_client::services::v1::events_client::EventsClient;
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
@@ -80,7 +81,7 @@ impl Connection {
         Ok(Space { connection: Arc::clone(self), name: namespace.to_owned(), header, lease: None })
     }
 
-    clients!(namespaces: NamespacesClient);
+    clients!(namespaces: NamespacesClient, events: EventsClient);
 
     async fn channel(&self) -> Result<Channel> {
         let connect = || async {

@@ -128,7 +128,8 @@ mod tests {
         let stopped = task(Native::Stopped, 137);
         assert_eq!(reason(&stopped, &none, false).unwrap(), "exit 137 (killed by signal 9)");
         assert_eq!(reason(&stopped, &none, true).unwrap(), "exit 137 (killed by signal 9), out of memory");
-        assert_eq!(reason(&task(Native::Stopped, 0), &none, false).unwrap(), "exit 0");
+        let good = task(Native::Stopped, 0);
+        assert_eq!(reason(&good, &none, false).unwrap(), "exit 0");
         assert_eq!(reason(&Seen::Absent, &none, false), None);
         let kept = HashMap::from([(label::EXIT.to_owned(), "3".to_owned())]);
         assert_eq!(reason(&Seen::Absent, &kept, false).unwrap(), "exit 3");

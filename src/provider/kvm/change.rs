@@ -53,7 +53,11 @@ impl Change {
             ),
             (virt_sys::VIR_DOMAIN_EVENT_SUSPENDED, _) => (
                 "suspended",
-                Some(State::Suspended),
+                // Nobody asked for this pause: the guest cannot go on.
+                Some(match detail {
+                    virt_sys::VIR_DOMAIN_EVENT_SUSPENDED_IOERROR => State::Failed,
+                    _ => State::Suspended,
+                }),
                 &[
                     "paused",
                     "migrated",
@@ -112,7 +116,7 @@ mod tests {
         assert_eq!(told(0, 0), ("created", None, None));
         assert_eq!(told(1, 0), ("deleted", None, Some("undefined")));
         assert_eq!(told(2, 1), ("started", Some("Running"), Some("migrated")));
-        assert_eq!(told(3, 2), ("suspended", Some("Suspended"), Some("I/O error")));
+        assert_eq!(told(3, 2), ("suspended", Some("Failed"), Some("I/O error")));
         assert_eq!(told(5, 1), ("stopped", Some("Stopped"), Some("destroyed")));
         assert_eq!(told(5, 2), ("stopped", Some("Failed"), Some("crashed")));
         assert_eq!(told(8, 0), ("crashed", Some("Failed"), Some("panicked")));

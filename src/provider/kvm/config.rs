@@ -20,16 +20,16 @@ pub struct Config {
     pub relist: Span,
     /// Balloon statistics older than this are left out.
     pub max_balloon_age: Span,
+    /// Every how long the use of storage pools and volumes is read; `0s` for never.
+    pub storage_every: Span,
+    /// Statistics of libvirt's that are measured beside the built-in ones.
+    pub metrics: Vec<Rule>,
     /// File with named sizes of guests to make or resize: `small: { vcpus: 1, memory: 512MiB }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sizes: Option<PathBuf>,
     /// File with what guests cost: `currency`, `as_of`, `vcpu_hour`, `memory_gib_hour`, `volume_gib_month`, `sizes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prices: Option<PathBuf>,
-    /// Every how long the use of storage pools and volumes is read; `0s` for never.
-    pub storage_every: Span,
-    /// Statistics of libvirt's that are measured beside the built-in ones.
-    pub metrics: Vec<Rule>,
 }
 
 impl Default for Config {
@@ -39,10 +39,10 @@ impl Default for Config {
             deadline: Span::seconds(2),
             relist: Span::seconds(300),
             max_balloon_age: Span::seconds(60),
-            sizes: None,
-            prices: None,
             storage_every: Span::seconds(60),
             metrics: Vec::new(),
+            sizes: None,
+            prices: None,
         }
     }
 }

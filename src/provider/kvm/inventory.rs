@@ -141,7 +141,7 @@ mod tests {
 
     fn listed(uuid: &str, run: Option<u32>, state: u32) -> Listed {
         let guest = Named { uuid: uuid.into(), name: format!("guest-{uuid}"), run };
-        Listed { guest, state: Native { state, reason: 0 }, vcpus: Some(2), memory_kib: Some(1024) }
+        Listed { guest, state: (state, 0).into(), vcpus: Some(2), memory_kib: Some(1024) }
     }
 
     fn record(uuid: &str, run: u32) -> Record {
@@ -207,7 +207,7 @@ mod tests {
         let mut inventory = Inventory::default();
         inventory.update(vec![listed("a", Some(1), 1)]);
         inventory.refresh(&[record("a", 1), record("c", 3)]);
-        assert_eq!(guest(&mut inventory, "a").state.word(), "paused");
+        assert_eq!(guest(&mut inventory, "a").state.state, 3);
         assert_eq!(guest(&mut inventory, "a").vcpus, Some(2), "what the reading does not say stays");
         assert_eq!(guest(&mut inventory, "c").run, Some(3));
     }

@@ -1,15 +1,15 @@
 //! Statistics into rows. Nothing here talks to libvirt.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::mapping::{Mapping, is_fast};
 use super::params::Params;
 use super::sys::Outside;
 use crate::Result;
-use crate::model::{BatchBuilder, Identity, MetricBatch, Value};
+use crate::model::{Identity, MetricBatch, Value};
+use crate::provider::mapping::Rule;
 use crate::provider::mapping::convert::{KIBI, NANOS, Reading, converted};
-use crate::provider::mapping::{Rule, TagFrom};
+use crate::provider::mapping::rows::{Batches, Pending, Values, add, each, scope};
 use crate::provider::rates::Rates;
 
 /// All that one collection read about a running guest.
@@ -28,22 +28,15 @@ pub(super) struct Measured<'a> {
 /// The rows of one collection, by table.
 pub(super) struct Rows<'m> {
     mapping: &'m Mapping,
-    builders: BTreeMap<String, BatchBuilder>,
+    batches: Batches,
     tick: i64,
     max_balloon_age: Duration,
-}
-
-/// One row of a guest in the making: metrics of the pipeline file may add to what the built-in rules have of it.
-struct Pending<'m> {
-    table: &'m str,
-    tag: Option<(&'m str, String)>,
-    values: Values<'m>,
 }
 
 impl<'m> Rows<'m> {
     /// Rows that will all carry the time `tick`. Balloon statistics older than `max_balloon_age` are left out.
     pub(super) fn new(mapping: &'m Mapping, tick: i64, max_balloon_age: Duration) -> Self {
-        Self { mapping, builders: BTreeMap::new(), tick, max_balloon_age }
+        Self { mapping, batches: Batches::new(&mapping.tables, &[]), tick, max_balloon_age }
     }
 
     /// Adds the rows of one running guest. `rates` are the counters of its present run.
@@ -68,7 +61,11 @@ impl<'m> Rows<'m> {
                     }
                     add(&mut pending, &rule.table, None, values);
                 }
-                Some(group) => each(&mut pending, rule, group, &scope(number), rates, measured),
+                Some(group) => {
+                    if let Some(reading) = reading_of(group, measured) {
+                        each(&mut pending, rule, group, &scope(number), rates, reading);
+                    }
+                }
             }
         }
         for (number, rule) in self.mapping.custom.iter().enumerate() {
@@ -78,14 +75,14 @@ impl<'m> Rows<'m> {
                     let values = self.whole(rule, &scope, rates, measured);
                     add(&mut pending, &rule.table, None, values);
                 }
-                Some(group) => each(&mut pending, rule, group, &scope, rates, measured),
+                Some(group) => {
+                    if let Some(reading) = reading_of(group, measured) {
+                        each(&mut pending, rule, group, &scope, rates, reading);
+                    }
+                }
             }
         }
-        for row in &pending {
-            let tag = row.tag.as_ref().map(|(column, which)| (*column, which.as_str()));
-            self.row(row.table, identity, tag, &row.values)?;
-        }
-        Ok(())
+        self.batches.gathered(&pending, identity, self.tick, &[])
     }
 
     /// Adds a row of any table that is built in, at any time; what is `Null` is left out.
@@ -99,11 +96,7 @@ impl<'m> Rows<'m> {
         time: i64,
         values: &[(&str, Value<'_>)],
     ) -> Result<()> {
-        let mut row = self.builder(table, identity)?.row(time);
-        for (column, value) in values {
-            row.set(column, *value)?;
-        }
-        Ok(())
+        self.batches.row(table, identity, time, values)
     }
 
     /// The tick that rows are stamped with.
@@ -116,7 +109,7 @@ impl<'m> Rows<'m> {
     /// # Errors
     /// An identity lacked a required tag.
     pub(super) fn finish(self) -> Result<Vec<MetricBatch>> {
-        self.builders.into_values().map(BatchBuilder::finish).collect()
+        self.batches.finish()
     }
 
     fn whole(
@@ -164,90 +157,11 @@ impl<'m> Rows<'m> {
     fn is_fresh(&self, params: &Params, now: f64) -> bool {
         balloon_age(params, now).is_some_and(|age| age <= self.max_balloon_age.as_secs_f64())
     }
-
-    fn row(
-        &mut self,
-        table: &str,
-        identity: &Identity,
-        tag: Option<(&str, &str)>,
-        values: &[(&str, f64)],
-    ) -> Result<()> {
-        if values.is_empty() {
-            return Ok(());
-        }
-        let tick = self.tick;
-        let builder = self.builder(table, identity)?;
-        let mut row = builder.row(tick);
-        if let Some((column, which)) = tag {
-            row.set(column, which)?;
-        }
-        for (field, value) in values {
-            row.set(field, *value)?;
-        }
-        Ok(())
-    }
-
-    fn builder(&mut self, table: &str, identity: &Identity) -> Result<&mut BatchBuilder> {
-        if !self.builders.contains_key(table) {
-            let builder = match self.mapping.tables.get(table) {
-                Some(own) => BatchBuilder::for_table(own, identity),
-                None => BatchBuilder::new(table, identity)?,
-            };
-            self.builders.insert(table.to_owned(), builder);
-        }
-        let builder = self.builders.get_mut(table).ok_or_else(|| {
-            crate::Error::invalid("build rows", "the table's builder is missing").with_resource(table)
-        })?;
-        builder.identify(identity);
-        Ok(builder)
-    }
 }
 
-type Values<'m> = Vec<(&'m str, f64)>;
-
-/// What tells the counters of one rule from those of another.
-fn scope(number: usize) -> String {
-    format!("{number}/")
-}
-
-/// Adds values to the row that they belong to. What comes later wins.
-fn add<'m>(
-    pending: &mut Vec<Pending<'m>>,
-    table: &'m str,
-    tag: Option<(&'m str, String)>,
-    values: Values<'m>,
-) {
-    let Some(row) = pending.iter_mut().find(|row| row.table == table && row.tag == tag) else {
-        return pending.push(Pending { table, tag, values });
-    };
-    row.values.retain(|(name, _)| !values.iter().any(|(other, _)| other == name));
-    row.values.extend(values);
-}
-
-fn each<'m>(
-    pending: &mut Vec<Pending<'m>>,
-    rule: &'m Rule,
-    group: &str,
-    scope: &str,
-    rates: &mut Rates<String>,
-    measured: Measured<'_>,
-) {
-    let reading = if is_fast(group) { Some(measured.fast) } else { measured.slow };
-    let (Some(reading), Some(tag)) = (reading, &rule.tag) else { return };
-    for index in reading.params.indexes(group) {
-        let prefix = format!("{group}.{index}.");
-        let which = match tag.from {
-            TagFrom::Index => Some(index),
-            TagFrom::Name => reading.params.text(&format!("{prefix}name")),
-        };
-        // Without its name the row would overwrite another device's.
-        let Some(which) = which.filter(|which| !which.is_empty()) else { continue };
-        let values = rule.fields.iter().filter_map(|field| {
-            Some((field.field.as_str(), converted(field, scope, &prefix, reading, rates, None)?))
-        });
-        let values = values.collect();
-        add(pending, &rule.table, Some((&tag.column, which.to_owned())), values);
-    }
+/// The reading that has a group.
+fn reading_of<'r>(group: &str, measured: Measured<'r>) -> Option<Reading<'r>> {
+    if is_fast(group) { Some(measured.fast) } else { measured.slow }
 }
 
 fn value(values: &[(&str, f64)], field: &str) -> Option<f64> {

@@ -3,6 +3,7 @@
 
 pub mod convert;
 pub mod params;
+pub mod rows;
 mod rule;
 
 pub use rule::{Conversion, FieldRule, Rule, Tag, TagFrom, Wrong, check, tables};
