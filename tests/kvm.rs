@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Array, AsArray};
 use barograph::ErrorKind;
-use barograph::model::MetricBatch;
+use barograph::model::{MetricBatch, Span};
 use barograph::provider::kvm::{Config, KvmCollector};
 use barograph::provider::{Collection, Collector, Shard, Window};
 
@@ -101,7 +101,10 @@ struct Source {
 
 impl Source {
     fn new(rig: &Rig) -> Self {
-        let config = Config { uri: rig.uri(), ..Config::default() };
+        Self::with(Config { uri: rig.uri(), ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
         Self { shard: Shard(config.uri.clone()), collector: KvmCollector::new(&config).unwrap() }
     }
 
@@ -138,9 +141,13 @@ fn utilization(collection: &Collection, guest: &str) -> Option<f64> {
 }
 
 fn state(collection: &Collection, guest: &str) -> Option<String> {
+    text(collection, guest, "state")
+}
+
+fn text(collection: &Collection, guest: &str, field: &str) -> Option<String> {
     let (batch, row) = *rows(collection, "status", guest).first()?;
-    let states = batch.records().column_by_name("state")?.as_string::<i32>();
-    states.is_valid(row).then(|| states.value(row).to_owned())
+    let values = batch.records().column_by_name(field)?.as_string::<i32>();
+    values.is_valid(row).then(|| values.value(row).to_owned())
 }
 
 fn boolean(collection: &Collection, guest: &str, field: &str) -> Option<bool> {
@@ -159,6 +166,13 @@ async fn the_provider_on_a_real_hypervisor() {
     let source = Source::new(&rig);
     assert_eq!(source.collector.discover().await.unwrap(), std::slice::from_ref(&source.shard));
     figures_agree_with_virsh(&rig, &source).await;
+    known_rates_are_measured(&source).await;
+    a_known_quota_is_measured(&rig, &source).await;
+    storage_agrees_with_virsh(&rig).await;
+    metrics_of_the_file_are_measured(&rig).await;
+    events_tell_what_happened(&rig, &source).await;
+    a_job_is_seen_while_it_goes_on(&rig, &source).await;
+    a_remote_connection_measures_and_never_holds_up(&rig).await;
     polling_costs_no_memory(&source).await;
     a_frozen_guest_stays_alone(&rig, &source).await;
     two_frozen_guests_cost_one_deadline(&rig, &source).await;
@@ -170,6 +184,7 @@ async fn the_provider_on_a_real_hypervisor() {
 async fn figures_agree_with_virsh(rig: &Rig, source: &Source) {
     let first = source.collect().await;
     assert!(first.faults.is_empty(), "{:?}", first.faults);
+    assert!(events(&first, BUSY).0.is_empty(), "a guest that was there already has not just started");
     let before = [BUSY, IDLE].map(|guest| rig.processor(guest));
     source.collect().await;
     pause(5.0).await;
@@ -207,6 +222,243 @@ async fn figures_agree_with_virsh(rig: &Rig, source: &Source) {
         assert_eq!(batch.tag("observer", row), Some("hypervisor"));
         assert_eq!(batch.tag("resource_id", row).unwrap(), rig.virsh(&["domuuid", guest]).trim());
     }
+}
+
+/// Whether a figure is within 5 % of what it must be.
+#[track_caller]
+fn close(what: &str, measured: f64, known: f64) {
+    println!("{what}: {measured:.3}, known {known:.3}");
+    assert!((measured / known - 1.0).abs() <= 0.05, "{what}: {measured} here, known is {known}");
+}
+
+/// The busy guest writes and reads 1 MiB a second and has four frames of 1,042 bytes each way.
+async fn known_rates_are_measured(source: &Source) {
+    source.collect().await;
+    pause(20.0).await;
+    let collection = source.collect().await;
+    let rate = |table, field| float(&collection, table, BUSY, field).unwrap();
+    close("bytes written", rate("disk", "write_bytes_per_second"), 1_048_576.0);
+    close("bytes read", rate("disk", "read_bytes_per_second"), 1_048_576.0);
+    close("writes", rate("disk", "write_ops_per_second"), 16.0);
+    close("bytes sent", rate("network", "transmit_bytes_per_second"), 4.0 * 1_042.0);
+    close("bytes received", rate("network", "receive_bytes_per_second"), 4.0 * 1_042.0);
+}
+
+async fn a_known_quota_is_measured(rig: &Rig, source: &Source) {
+    let quota = |microseconds: &str| {
+        rig.virsh(&["schedinfo", BUSY, "--live", "--set", &format!("global_quota={microseconds}")])
+    };
+    // 0.4 of its two processors, of which it would use more than one.
+    quota("40000");
+    pause(1.0).await;
+    source.collect().await;
+    pause(10.0).await;
+    let collection = source.collect().await;
+    quota("-1");
+    close("utilization", utilization(&collection, BUSY).unwrap(), 0.2);
+}
+
+/// One column of the only row of a resource in the table `storage`.
+fn space(collection: &Collection, name: &str, field: &str) -> f64 {
+    float(collection, "storage", name, field).unwrap_or_else(|| panic!("{name} has no {field}"))
+}
+
+/// What `virsh pool-info` or `vol-info` prints behind a word, in bytes.
+fn printed(text: &str, word: &str) -> f64 {
+    let line = text.lines().find(|line| line.starts_with(word)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+async fn storage_agrees_with_virsh(rig: &Rig) {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().to_str().unwrap();
+    rig.virsh(&["pool-create-as", "measured", "dir", "--target", target]);
+    rig.virsh(&["vol-create-as", "measured", "disk.qcow2", "64M", "--format", "qcow2"]);
+    rig.virsh(&["vol-create-as", "measured", "full.raw", "4M", "--format", "raw"]);
+    let source =
+        Source::with(Config { uri: rig.uri(), storage_every: Span::seconds(1), ..Config::default() });
+    let begun = Instant::now();
+    let collection = loop {
+        let collection = source.collect().await;
+        if !rows(&collection, "storage", "measured").is_empty() {
+            break collection;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "no storage rows");
+        pause(0.2).await;
+    };
+    assert!(collection.faults.is_empty(), "{:?}", collection.faults);
+    let pool = rig.virsh(&["pool-info", "measured", "--bytes"]);
+    for (field, word) in
+        [("limit_bytes", "Capacity"), ("used_bytes", "Allocation"), ("available_bytes", "Available")]
+    {
+        assert_eq!(space(&collection, "measured", field), printed(&pool, word), "{word}");
+    }
+    for volume in ["disk.qcow2", "full.raw"] {
+        let info = rig.virsh(&["vol-info", "--pool", "measured", "--bytes", volume]);
+        assert_eq!(space(&collection, volume, "limit_bytes"), printed(&info, "Capacity"), "{volume}");
+        assert_eq!(space(&collection, volume, "used_bytes"), printed(&info, "Allocation"), "{volume}");
+    }
+    assert_eq!(space(&collection, "full.raw", "utilization"), 1.0);
+    let (batch, row) = rows(&collection, "storage", "full.raw")[0];
+    assert_eq!((batch.tag("resource_type", row), batch.tag("pool", row)), (Some("volume"), Some("measured")));
+    assert_eq!(batch.tag("resource_id", row), Some(format!("{target}/full.raw").as_str()));
+    assert_eq!(rows(&source.collect().await, "storage", "measured").len(), 0, "only every second");
+    source.collector.close().await;
+    rig.virsh(&["pool-destroy", "measured"]);
+}
+
+async fn metrics_of_the_file_are_measured(rig: &Rig) {
+    let metrics = serde_json::json!([
+        { "table": "guest_faults", "fields": [
+            { "native": "balloon.minor_fault", "field": "minor_per_second", "convert": "rate" },
+            { "native": "vcpu.maximum", "field": "processors", "convert": "value" },
+            { "native": "dirtyrate.calc_status", "field": "dirty_status", "convert": "value" },
+        ] },
+        { "table": "disk", "each": "block", "tag": { "column": "device", "from": "name" }, "fields": [
+            { "native": "physical", "field": "allocated_bytes", "convert": "value" },
+        ] },
+    ]);
+    let metrics = serde_json::from_value(metrics).unwrap();
+    let source = Source::with(Config { uri: rig.uri(), metrics, ..Config::default() });
+    source.collect().await;
+    pause(1.0).await;
+    let collection = source.collect().await;
+    assert!(collection.faults.is_empty(), "{:?}", collection.faults);
+    assert_eq!(float(&collection, "guest_faults", BUSY, "processors"), Some(4.0));
+    assert!(float(&collection, "guest_faults", BUSY, "minor_per_second").is_some());
+    assert_eq!(float(&collection, "guest_faults", BUSY, "dirty_status"), Some(0.0), "the group is asked for");
+    let statistics = rig.virsh(&["domstats", "--block", IDLE]);
+    let physical = statistics.lines().find_map(|line| line.trim().strip_prefix("block.0.physical=")).unwrap();
+    assert_eq!(rows(&collection, "disk", IDLE).len(), 1);
+    assert_eq!(float(&collection, "disk", IDLE, "allocated_bytes"), physical.parse().ok());
+    source.collector.close().await;
+}
+
+/// The events of a guest as event, state and reason, and their times.
+fn events(collection: &Collection, guest: &str) -> (Vec<[String; 3]>, Vec<i64>) {
+    let mut told: Vec<(i64, [String; 3])> = Vec::new();
+    for (batch, row) in rows(collection, "events", guest) {
+        let text = |column: &str| match batch.records().column_by_name(column) {
+            Some(values) if values.is_valid(row) => values.as_string::<i32>().value(row).to_owned(),
+            _ => String::new(),
+        };
+        let event = batch.tag("event", row).unwrap_or_default().to_owned();
+        told.push((batch.times()[row], [event, text("state"), text("reason")]));
+    }
+    told.sort();
+    told.into_iter().map(|(time, event)| (event, time)).unzip()
+}
+
+async fn events_tell_what_happened(rig: &Rig, source: &Source) {
+    let restarts = |collection: &Collection| {
+        let (batch, row) = rows(collection, "status", IDLE)[0];
+        let column = batch.records().column_by_name("restarts").unwrap();
+        column.as_primitive::<arrow::datatypes::Int64Type>().value(row)
+    };
+    let before = restarts(&source.collect().await);
+    let nanos = || i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
+    let begun = nanos();
+    rig.virsh(&["suspend", IDLE]);
+    let suspended = nanos();
+    let paused = source.collect().await;
+    assert_eq!(text(&paused, IDLE, "provider_state").as_deref(), Some("paused"));
+    assert_eq!(text(&paused, IDLE, "reason").as_deref(), Some("user"));
+    pause(1.0).await;
+    for command in ["resume", "destroy", "start"] {
+        rig.virsh(&[command, IDLE]);
+    }
+    pause(0.3).await;
+    let collection = source.collect().await;
+    let (mut told, mut times) = events(&paused, IDLE);
+    let (later, later_times) = events(&collection, IDLE);
+    told.extend(later);
+    times.extend(later_times);
+    let expected = [
+        ["suspended", "Suspended", "paused"],
+        ["resumed", "Running", "unpaused"],
+        ["stopped", "Stopped", "destroyed"],
+        // QEMU begins with halted processors, which libvirt then lets go.
+        ["resumed", "Running", "unpaused"],
+        ["started", "Running", "booted"],
+    ];
+    assert_eq!(told, expected);
+    assert!(times[0] > begun && times[0] < suspended, "an event has its own time");
+    assert!(times[1] > suspended + 900_000_000 && times[4] < nanos());
+    assert_eq!(restarts(&collection), before + 1);
+    assert_eq!(text(&collection, IDLE, "reason").as_deref(), Some("booted"));
+    assert_eq!(float(&collection, "status", IDLE, "vcpus"), Some(1.0));
+    assert_eq!(float(&collection, "status", IDLE, "memory_bytes"), Some(128.0 * 1024.0 * 1024.0));
+    assert!(events(&source.collect().await, IDLE).0.is_empty(), "each event comes once");
+}
+
+async fn a_job_is_seen_while_it_goes_on(rig: &Rig, source: &Source) {
+    assert!(rows(&source.collect().await, "job", IDLE).is_empty());
+    // A backup that is fetched goes on until it is ended.
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let backup = format!(
+        "<domainbackup mode='pull'><server transport='unix' socket='{}'/><disks><disk name='vda' type='file'>\
+         <scratch file='{}'/></disk></disks></domainbackup>",
+        path("socket"),
+        path("scratch")
+    );
+    std::fs::write(path("backup.xml"), backup).unwrap();
+    rig.virsh(&["backup-begin", IDLE, &path("backup.xml")]);
+    pause(0.5).await;
+    let collection = source.collect().await;
+    let (batch, row) = rows(&collection, "job", IDLE)[0];
+    let operation = batch.records().column_by_name("operation").unwrap().as_string::<i32>();
+    assert_eq!(operation.value(row), "backup");
+    assert!(float(&collection, "job", IDLE, "elapsed_seconds").unwrap() >= 0.3);
+    assert!(rows(&collection, "job", BUSY).is_empty());
+    rig.virsh(&["domjobabort", IDLE]);
+    pause(0.5).await;
+    assert!(rows(&source.collect().await, "job", IDLE).is_empty());
+}
+
+/// A command that stands for `ssh`, in a folder that lives as long as it is used.
+fn ssh(folder: &tempfile::TempDir, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.path().join("ssh");
+    std::fs::write(
+        &path,
+        format!("#!/bin/sh\necho \"$@\" > {}/arguments\n{text}\n", folder.path().display()),
+    )
+    .unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+async fn a_remote_connection_measures_and_never_holds_up(rig: &Rig) {
+    // All of the transport but the network: what the other side of an SSH connection would run.
+    let folder = tempfile::tempdir().unwrap();
+    let command = ssh(&folder, &format!("exec virt-ssh-helper -r '{}'", rig.uri()));
+    let source = Source::with(Config {
+        uri: format!("qemu+ssh://user@elsewhere/system?command={command}"),
+        ..Config::default()
+    });
+    source.collect().await;
+    pause(1.0).await;
+    let collection = source.collect().await;
+    assert!(utilization(&collection, BUSY).is_some(), "{:?}", collection.faults);
+    assert!(float(&collection, "disk", BUSY, "write_bytes_per_second").is_some());
+    let arguments = std::fs::read_to_string(folder.path().join("arguments")).unwrap();
+    assert!(arguments.contains("BatchMode=yes"), "nobody is asked for a password: {arguments}");
+    source.collector.close().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let command = ssh(&folder, "exec sleep 20");
+    let config =
+        Config { uri: format!("qemu+ssh://elsewhere/system?command={command}"), ..Config::default() };
+    let deadline = config.deadline.0 + Duration::from_secs(1);
+    let source = Source::with(config);
+    for _ in 0..2 {
+        let asked = Instant::now();
+        let error = source.try_collect().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
+        assert!(asked.elapsed() < deadline, "{:?}", asked.elapsed());
+    }
+    source.collector.close().await;
 }
 
 /// Resident memory of this process in KiB.

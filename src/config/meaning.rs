@@ -2,6 +2,7 @@
 //! parsed. Each part whose form is right is checked, whatever is wrong with the others.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -11,8 +12,9 @@ use super::pipeline::{SourceConfig, SourceKind};
 use super::report::{Path, Report, key_place, place, tick};
 use super::settings::Settings;
 use super::transforms::Transforms;
-use crate::model::Span;
+use crate::model::{Span, Table};
 use crate::provider;
+use crate::provider::mapping::{Rule, Wrong, tables};
 use crate::yaml::{Key, Node, NodeKind};
 
 /// 100 years: the longest time that makes sense anywhere, and nanoseconds of it can be counted.
@@ -24,7 +26,7 @@ const LONGEST_EVERY: Duration = Duration::from_secs(31 * 86_400);
 
 /// Adds to the report what is wrong with the meaning of the file.
 pub(super) fn check(root: &Node, report: &mut Report) {
-    let mut meaning = Meaning { report };
+    let mut meaning = Meaning { report, tables: Vec::new() };
     meaning.pipeline(root);
 }
 
@@ -50,6 +52,8 @@ impl Part<'_> {
 /// What is looked at, and what was found.
 pub(super) struct Meaning<'a> {
     pub(super) report: &'a mut Report,
+    /// Tables that metrics of sources make.
+    tables: Vec<Arc<Table>>,
 }
 
 impl Meaning<'_> {
@@ -62,7 +66,8 @@ impl Meaning<'_> {
         for source in entries(&top, "sources") {
             self.source(&source);
         }
-        Transforms::new(self.report).check(items(&top, "transforms"));
+        let tables = std::mem::take(&mut self.tables);
+        Transforms::new(self.report, tables).check(items(&top, "transforms"));
         let mut folders = HashMap::new();
         for sink in entries(&top, "sinks") {
             self.sink(&sink, &mut folders);
@@ -100,8 +105,8 @@ impl Meaning<'_> {
                     self.report
                         .add(&path, fault.help("build it with the feature `kvm`, or take the source out"));
                 }
-                if config.uri.is_empty() {
-                    self.add(part, "uri", "the connection URI is empty; write for example qemu:///system");
+                if let Some(wrong) = config.wrong_uri() {
+                    self.add(part, "uri", wrong);
                 }
                 // A password that is written out is as secret as one that comes from a reference.
                 let uri = part.path.key("uri");
@@ -122,8 +127,41 @@ impl Meaning<'_> {
                 self.positive(part, "deadline", config.deadline);
                 self.positive(part, "relist", config.relist);
                 self.positive(part, "max_balloon_age", config.max_balloon_age);
+                self.at_most(part, "storage_every", config.storage_every);
+                self.metrics(part, &config.metrics, config.wrong_metrics());
             }
             SourceKind::Containerd(config) => self.containerd(part, every, &config),
+        }
+    }
+
+    /// Metrics that a source defines, and what its provider says is wrong with them.
+    fn metrics(&mut self, part: &Part<'_>, rules: &[Rule], wrong: Vec<Wrong>) {
+        let list = part.path.key("metrics");
+        for Wrong { rule, field, key, message } in &wrong {
+            let rule_node = part.node.get("metrics").and_then(|node| item(node, *rule));
+            let (path, node) = match field {
+                Some(field) => {
+                    let fields = rule_node.and_then(|node| node.get("fields"));
+                    let path = list.item(*rule).key("fields").item(*field);
+                    (path, fields.and_then(|node| item(node, *field)))
+                }
+                None => (list.item(*rule), rule_node),
+            };
+            let at = node.map(|node| node.get(key).unwrap_or(node)).map(place);
+            let mut parts = message.split("; ");
+            let (path, message) = match self.report.is_secret(&path) {
+                true => (path, "it cannot be used, and why is not shown, as it would tell of a secret"),
+                false => (path.key(key), parts.next().unwrap_or_default()),
+            };
+            let (_, mut fault) = part.fault_at("metrics", format!("{}: {message}", path.name()));
+            fault.place = at.or(fault.place);
+            if !self.report.is_secret(&path) {
+                fault.help.extend(parts.map(str::to_owned));
+            }
+            self.report.add(&path, fault);
+        }
+        if wrong.is_empty() && !self.report.is_secret(&list) {
+            self.tables.extend(tables(rules).into_iter().flatten().map(|(_, table)| table));
         }
     }
 
@@ -155,6 +193,9 @@ impl Meaning<'_> {
             self.add(part, "deadline", message);
         }
         self.positive(part, "deadline", config.deadline);
+        self.positive(part, "relist", config.relist);
+        self.at_most(part, "usage_every", config.usage_every);
+        self.metrics(part, &config.metrics, config.wrong_metrics());
     }
 
     /// `every` and `timeout` of a source.
@@ -227,6 +268,14 @@ pub(super) fn typed<T: DeserializeOwned>(part: &Part<'_>, report: &mut Report) -
             report.add(&part.path, Diagnostic::new(part.key.map_or(place(part.node), key_place), message));
             None
         }
+    }
+}
+
+/// An item of a list.
+fn item(node: &Node, index: usize) -> Option<&Node> {
+    match &node.kind {
+        NodeKind::Sequence(items) => items.get(index),
+        _ => None,
     }
 }
 

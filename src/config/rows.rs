@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 
 use super::pipeline::TransformConfig;
 use crate::model::{
-    CLOUD_TAG, Catalog, Column, ColumnKind, FieldType, Role, TIME, column_role, tag_type, time_type,
+    CLOUD_TAG, Catalog, Column, ColumnKind, FieldType, Role, TIME, Table, column_role, tag_type, time_type,
 };
 
 /// The tables that rows can be of, with all columns that their rows may have: `None` where that cannot be known, no column
@@ -18,14 +18,24 @@ pub(super) struct Tables(BTreeMap<String, Option<Vec<FieldRef>>>);
 impl Tables {
     /// As the sources give rows: every table that is built in, with the columns that it declares.
     pub(super) fn builtin() -> Self {
+        let mut tables = Self::default();
         // The embedded tables are whole; a test of theirs says so.
-        let Ok(catalog) = Catalog::builtin() else { return Self::default() };
-        let columns = |table: &[Column]| {
-            let time = Field::new(TIME, time_type(), false);
-            std::iter::once(time).chain(table.iter().map(Column::arrow)).map(Arc::new).collect()
-        };
-        let table = |name: &str, declared: &[Column]| (name.to_owned(), Some(columns(declared)));
-        Self(catalog.tables().map(|found| table(found.name(), found.columns())).collect())
+        if let Ok(catalog) = Catalog::builtin() {
+            catalog.tables().for_each(|table| tables.declare(table));
+        }
+        tables
+    }
+
+    /// Rows can be of this table, with the columns that it declares beside those that are known already.
+    pub(super) fn declare(&mut self, table: &Table) {
+        let known = self.0.entry(table.name().to_owned()).or_insert_with(|| Some(Vec::new()));
+        let Some(known) = known else { return };
+        let time = Field::new(TIME, time_type(), false);
+        for column in std::iter::once(time).chain(table.columns().iter().map(Column::arrow)) {
+            if !known.iter().any(|other| other.name() == column.name()) {
+                known.push(Arc::new(column));
+            }
+        }
     }
 
     /// Names of the tables.

@@ -2,6 +2,7 @@
 //! the rows is known to later ones.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
 use super::meaning::{Part, typed};
@@ -10,6 +11,7 @@ use super::pipeline::TransformConfig;
 use super::queries::{Query, try_all};
 use super::report::{Report, place, tick, ticks};
 use super::rows::Tables;
+use crate::model::Table;
 use crate::suggest::closest;
 use crate::transform::{Downsample, Drop, Filter, Keep, Rename, Sql, Tag, filter};
 use crate::yaml::NodeKind;
@@ -25,9 +27,11 @@ pub(super) struct Transforms<'a> {
 }
 
 impl<'a> Transforms<'a> {
-    /// Before the first transform.
-    pub(super) fn new(report: &'a mut Report) -> Self {
-        Self { report, tables: Tables::builtin(), unlisted: BTreeSet::new() }
+    /// Before the first transform. Beside the tables that are built in, sources may make `others`.
+    pub(super) fn new(report: &'a mut Report, others: Vec<Arc<Table>>) -> Self {
+        let mut tables = Tables::builtin();
+        others.iter().for_each(|table| tables.declare(table));
+        Self { report, tables, unlisted: BTreeSet::new() }
     }
 
     /// Adds to the report what is wrong with these transforms.

@@ -135,6 +135,29 @@ impl Table {
         file.check()
     }
 
+    /// A table that is not built in: tags, and float fields with their units.
+    ///
+    /// # Errors
+    /// A name cannot be one or stands twice, or there is no field.
+    pub fn of_figures(name: &str, tags: &[&str], fields: &[(&str, &str)]) -> Result<Self> {
+        let description = || "Of a metric that the pipeline file defines".to_owned();
+        let tag = |name: &&str| TagEntry { name: (*name).into(), description: description(), otel: None };
+        let field = |(name, unit): &(&str, &str)| FieldEntry {
+            name: (*name).into(),
+            kind: FieldType::Float,
+            unit: (*unit).into(),
+            description: description(),
+            otel: None,
+        };
+        let (tags, fields) = (tags.iter().map(tag).collect(), fields.iter().map(field).collect());
+        TableFile { name: name.into(), description: description(), tags, fields }.check()
+    }
+
+    /// Whether a table or column can be called so.
+    pub fn is_name(name: &str) -> bool {
+        is_identifier(name)
+    }
+
     /// Name of the table.
     pub fn name(&self) -> &str {
         &self.name

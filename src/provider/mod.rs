@@ -49,6 +49,7 @@ pub mod kvm;
 #[cfg(not(feature = "kvm"))]
 #[path = "kvm/absent.rs"]
 pub mod kvm;
+pub mod mapping;
 pub mod rates;
 
 /// Whether this build can reach libvirt. Without it `kvm` sources are understood, and refused with that reason.
@@ -268,8 +269,12 @@ pub trait Inventory: Send + Sync {
 }
 
 fn absent<'a, T: Send + 'a>(kind: Kind) -> Pages<'a, T> {
-    let reason = format!("this provider has no {kind}s");
-    listing::no_pages(Error::new(ErrorKind::Unsupported, format!("list {kind}s"), reason))
+    listing::no_pages(absent_error(kind))
+}
+
+fn absent_error(kind: Kind) -> Error {
+    let reason = format!("this provider has no {kind}s, or none that it was told of");
+    Error::new(ErrorKind::Unsupported, format!("list {kind}s"), reason)
 }
 
 /// What one step did.

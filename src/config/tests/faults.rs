@@ -66,7 +66,7 @@ error: there is no table `dsk`
 6 |   - { type: filter, table: dsk, where: \"device NOT LIKE\" }
   |                            ^^^
   = help: did you mean `disk`?
-  = help: known are `cpu`, `disk`, `filesystem`, `memory`, `network`, `status`
+  = help: known are `cpu`, `disk`, `events`, `filesystem`, `job`, `memory`, `network`, `status`, `storage`
 
 error: `sinks.store.path` must be a text, not a number
  --> p.yaml:8:31
@@ -187,6 +187,42 @@ fn guests_are_not_waited_for_longer_than_a_collection() {
             "3:32 `deadline` is longer than `every`: a guest that does not answer would hold up the next collection",
         ],
     );
+}
+
+#[test]
+fn metrics_of_a_source_must_fit_tables_and_groups() {
+    let metric = |text: &str| format!("type: kvm, metrics: [{text}]");
+    broken(
+        "type: host",
+        &metric("{ table: perf, fields: [{ native: perf.cmt, field: a, convert: value }] }"),
+        &[],
+    );
+    broken(
+        "type: host",
+        &metric("{ table: cpu, fields: [{ native: pref.cmt, field: wait, convert: value }] }"),
+        &["3:65 `sources.host.metrics[0].fields[0].native`: there is no group of figures `pref`"],
+    );
+    broken(
+        "type: host",
+        &metric("{ table: cpu, each: vcpu, fields: [{ native: halted, field: wate, convert: rate }] }"),
+        &[
+            "3:52 `sources.host.metrics[0].each`: `each` makes many rows",
+            "3:92 `sources.host.metrics[0].fields[0].field`: the table `cpu` has no field `wate`",
+        ],
+    );
+    broken("type: host", "type: kvm, uri: \"qemu+shs://h/system\"", &["3:27 libvirt has no transport `shs`"]);
+}
+
+#[test]
+fn a_table_that_a_source_makes_is_known_to_transforms() {
+    let own = GOOD.replace(
+        "type: host",
+        "type: kvm, metrics: [{ table: faults, fields: [{ native: perf.cmt, field: a, convert: value }] }]",
+    );
+    let with = |transform: &str| faults(&format!("{own}transforms:\n  - {{ {transform} }}\n"));
+    assert_eq!(with("type: filter, table: faults, where: \"a > 1\""), [""; 0]);
+    let faults = with("type: drop, table: faults, columns: [b]");
+    assert!(faults.len() == 1 && faults[0].contains("no column `b` in `faults`"), "{faults:?}");
 }
 
 #[test]

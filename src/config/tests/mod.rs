@@ -163,7 +163,7 @@ fn the_walk_knows_every_keyword_of_the_schema() {
                 assert_eq!(value, named::NAME_PATTERN);
             }
             if key == "format" {
-                let known = ["duration", "size", "secret", "listen", "uint"];
+                let known = ["duration", "size", "secret", "listen", "uint", "double"];
                 assert!(known.contains(&value.as_str().unwrap()), "{value}");
             }
         }

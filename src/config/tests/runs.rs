@@ -135,6 +135,7 @@ fn what_the_check_accepts_refuses_no_batch() {
             "type: sql, table: disk, into: busy, query: \"SELECT *, utilization AS busy FROM disk\"",
             "type: sql, table: memory, into: busy, query: \"SELECT *, utilization AS busy FROM memory\"",
             "type: sql, table: filesystem, into: busy, query: \"SELECT *, utilization AS busy FROM filesystem\"",
+            "type: sql, table: storage, into: busy, query: \"SELECT *, utilization AS busy FROM storage\"",
             "type: rename, table: cpu, columns: { utilization: busy }",
             "type: filter, where: \"busy > 0\"",
         ],

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Span;
+use crate::provider::mapping::{self, Rule, Wrong};
 
 /// Measures the containers of one containerd.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,12 @@ pub struct Config {
     pub exclude_namespaces: Vec<String>,
     /// How long containers may take to answer before those that did not count as stuck.
     pub deadline: Span,
+    /// Every how long the containers are listed again beside the events.
+    pub relist: Span,
+    /// Every how long it is read what containers take on the disk; `0s` for never.
+    pub usage_every: Span,
+    /// Figures of the runtime's that are measured beside the built-in ones.
+    pub metrics: Vec<Rule>,
     /// File with named sizes of containers to make or resize: `small: { vcpus: 0.5, memory: 256MiB }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sizes: Option<PathBuf>,
@@ -34,13 +41,37 @@ impl Default for Config {
             namespaces: Vec::new(),
             exclude_namespaces: Vec::new(),
             deadline: Span::seconds(2),
+            relist: Span::seconds(60),
+            usage_every: Span::seconds(60),
+            metrics: Vec::new(),
             sizes: None,
             prices: None,
         }
     }
 }
 
+/// The groups of figures that containers have: the first parts of their names, in control groups of either version, and
+/// what is made of them.
+pub(super) const GROUPS: [&str; 11] = [
+    "cpu",
+    "memory",
+    "pids",
+    "blkio",
+    "io",
+    "hugetlb",
+    "rdma",
+    "network",
+    "memory_oom_control",
+    "memory_events",
+    "derived",
+];
+
 impl Config {
+    /// What is wrong with `metrics`.
+    pub fn wrong_metrics(&self) -> Vec<Wrong> {
+        mapping::check(&self.metrics, &GROUPS)
+    }
+
     /// Whether a namespace is to be looked into.
     pub fn has(&self, namespace: &str) -> bool {
         let named = |list: &[String]| list.iter().any(|name| name == namespace);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use virt::error::Error as Libvirt;
 
 use super::error::{is_broken, translated};
+use super::mailbox::Mailbox;
 use super::sys::Connection;
 use crate::{Error, ErrorKind, Result, Retry};
 
@@ -19,7 +20,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 /// A connection that comes back: opened at first use, dropped when it breaks, opened again after a growing pause.
 pub(super) struct Session {
     uri: Arc<str>,
-    events: bool,
+    mailbox: Option<Arc<Mailbox>>,
     open: Option<Open>,
     generation: u64,
     failure: Option<Failure>,
@@ -38,8 +39,8 @@ struct Failure {
 }
 
 impl Session {
-    fn new(uri: Arc<str>, events: bool) -> Self {
-        Self { uri, events, open: None, generation: 0, failure: None }
+    fn new(uri: Arc<str>, mailbox: Option<Arc<Mailbox>>) -> Self {
+        Self { uri, mailbox, open: None, generation: 0, failure: None }
     }
 
     /// Calls `call` on an open connection. One that broke since its last use, by a restart of the daemon for
@@ -103,8 +104,8 @@ impl Session {
         }
         match Connection::open(&self.uri) {
             Ok(mut connection) => {
-                if self.events {
-                    connection.subscribe();
+                if let Some(mailbox) = &self.mailbox {
+                    connection.subscribe(mailbox);
                 }
                 let hostname = connection.hostname().ok();
                 Ok(Open { connection, hostname })
@@ -141,14 +142,15 @@ pub(super) struct Call<T> {
 }
 
 impl Worker {
-    /// Starts the thread; the connection is opened by the first call. `events` subscribes to lifecycle events.
+    /// Starts the thread; the connection is opened by the first call. What happens to guests is put into `mailbox`, if
+    /// there is one.
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub(super) fn start(uri: &Arc<str>, events: bool) -> Result<Self> {
+    pub(super) fn start(uri: &Arc<str>, mailbox: Option<&Arc<Mailbox>>) -> Result<Self> {
         // One job waits at most: the owner asks for the next answer only when it has this one.
         let (jobs, queue) = sync_channel::<Job>(1);
-        let mut session = Session::new(Arc::clone(uri), events);
+        let mut session = Session::new(Arc::clone(uri), mailbox.cloned());
         thread::Builder::new()
             .name("libvirt".into())
             .spawn(move || {
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
 
     fn session(uri: &str) -> Session {
-        Session::new(uri.into(), true)
+        Session::new(uri.into(), Some(Arc::default()))
     }
 
     #[test]
@@ -224,7 +226,7 @@ mod tests {
         let mut session = session("test:///default");
         let listed = session.with("list", Connection::list).unwrap();
         assert_eq!(listed.len(), 1);
-        assert_eq!((listed[0].guest.name.as_str(), listed[0].state.0), ("test", 1));
+        assert_eq!((listed[0].guest.name.as_str(), listed[0].state.state), ("test", 1));
         session.with("list", Connection::list).unwrap();
         assert_eq!(session.generation(), 1);
         assert!(session.hostname().is_some());
@@ -232,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_call_that_takes_too_long_or_panics_costs_only_itself() {
-        let worker = Worker::start(&"test:///default".into(), false).unwrap();
+        let worker = Worker::start(&"test:///default".into(), None).unwrap();
         let slow = worker.call(|_| {
             thread::sleep(Duration::from_millis(80));
             Ok(1)

@@ -3,25 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::mapping::{Conversion, Field, Mapping, Rule, TagFrom};
+use super::mapping::{Mapping, is_fast};
 use super::params::Params;
 use super::sys::Outside;
 use crate::Result;
-use crate::model::{BatchBuilder, Identity, MetricBatch};
+use crate::model::{BatchBuilder, Identity, MetricBatch, Value};
+use crate::provider::mapping::convert::{KIBI, NANOS, Reading, converted};
+use crate::provider::mapping::{Rule, TagFrom};
 use crate::provider::rates::Rates;
-
-/// Nanoseconds in a second, as a ratio's denominator.
-const NANOS: f64 = 1e9;
-const KIBI: f64 = 1024.0;
-
-/// Statistics read in one call.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reading<'a> {
-    /// The statistics.
-    pub(super) params: &'a Params,
-    /// When they were read, in nanoseconds on a clock that is never set.
-    pub(super) at: i64,
-}
 
 /// All that one collection read about a running guest.
 #[derive(Debug, Clone, Copy)]
@@ -37,16 +26,24 @@ pub(super) struct Measured<'a> {
 }
 
 /// The rows of one collection, by table.
-pub(super) struct Rows {
+pub(super) struct Rows<'m> {
+    mapping: &'m Mapping,
     builders: BTreeMap<String, BatchBuilder>,
     tick: i64,
     max_balloon_age: Duration,
 }
 
-impl Rows {
+/// One row of a guest in the making: metrics of the pipeline file may add to what the built-in rules have of it.
+struct Pending<'m> {
+    table: &'m str,
+    tag: Option<(&'m str, String)>,
+    values: Values<'m>,
+}
+
+impl<'m> Rows<'m> {
     /// Rows that will all carry the time `tick`. Balloon statistics older than `max_balloon_age` are left out.
-    pub(super) fn new(tick: i64, max_balloon_age: Duration) -> Self {
-        Self { builders: BTreeMap::new(), tick, max_balloon_age }
+    pub(super) fn new(mapping: &'m Mapping, tick: i64, max_balloon_age: Duration) -> Self {
+        Self { mapping, builders: BTreeMap::new(), tick, max_balloon_age }
     }
 
     /// Adds the rows of one running guest. `rates` are the counters of its present run.
@@ -59,43 +56,59 @@ impl Rows {
         rates: &mut Rates<String>,
         measured: Measured<'_>,
     ) -> Result<()> {
-        for rule in &Mapping::builtin()?.rules {
+        let mut pending: Vec<Pending<'m>> = Vec::new();
+        for (number, rule) in self.mapping.builtin.iter().enumerate() {
             match &rule.each {
                 None => {
-                    let mut values = self.whole(rule, rates, measured);
+                    let mut values = self.whole(rule, &scope(number), rates, measured);
                     match rule.table.as_str() {
                         "cpu" => from_outside(&mut values, rates, measured),
                         "memory" => self.balloon(&mut values, measured),
                         _ => {}
                     }
-                    self.row(&rule.table, identity, None, &values)?;
+                    add(&mut pending, &rule.table, None, values);
                 }
-                Some(group) => self.each(rule, group, identity, rates, measured)?,
+                Some(group) => each(&mut pending, rule, group, &scope(number), rates, measured),
             }
+        }
+        for (number, rule) in self.mapping.custom.iter().enumerate() {
+            let scope = scope(self.mapping.builtin.len() + number);
+            match &rule.each {
+                None => {
+                    let values = self.whole(rule, &scope, rates, measured);
+                    add(&mut pending, &rule.table, None, values);
+                }
+                Some(group) => each(&mut pending, rule, group, &scope, rates, measured),
+            }
+        }
+        for row in &pending {
+            let tag = row.tag.as_ref().map(|(column, which)| (*column, which.as_str()));
+            self.row(row.table, identity, tag, &row.values)?;
         }
         Ok(())
     }
 
-    /// Adds a row of the table `status`.
+    /// Adds a row of any table that is built in, at any time; what is `Null` is left out.
     ///
     /// # Errors
-    /// As [`Self::guest`].
-    pub(super) fn status(
+    /// The table has no such column, which the tests rule out.
+    pub(super) fn plain(
         &mut self,
+        table: &str,
         identity: &Identity,
-        state: &str,
-        up: bool,
-        uptime: Option<Duration>,
-        stuck: Option<bool>,
+        time: i64,
+        values: &[(&str, Value<'_>)],
     ) -> Result<()> {
-        let tick = self.tick;
-        let builder = self.builder("status", identity)?;
-        let mut row = builder.row(tick);
-        row.set("state", state)?
-            .set("up", up)?
-            .set("uptime_seconds", uptime.map(|uptime| uptime.as_secs_f64()))?
-            .set("stuck", stuck)?;
+        let mut row = self.builder(table, identity)?.row(time);
+        for (column, value) in values {
+            row.set(column, *value)?;
+        }
         Ok(())
+    }
+
+    /// The tick that rows are stamped with.
+    pub(super) fn tick(&self) -> i64 {
+        self.tick
     }
 
     /// The batches; tables without rows are left out.
@@ -106,52 +119,29 @@ impl Rows {
         self.builders.into_values().map(BatchBuilder::finish).collect()
     }
 
-    fn whole(&self, rule: &'static Rule, rates: &mut Rates<String>, measured: Measured<'_>) -> Values {
-        let Some(reading) = measured.slow else { return Vec::new() };
-        let fresh = self.is_fresh(reading.params, measured.now);
-        let cores = reading.params.float("vcpu.current").or(measured.outside.cores.map(f64::from));
+    fn whole(
+        &self,
+        rule: &'m Rule,
+        scope: &str,
+        rates: &mut Rates<String>,
+        measured: Measured<'_>,
+    ) -> Values<'m> {
+        let params = measured.slow.map(|slow| slow.params);
+        let fresh = params.is_some_and(|params| self.is_fresh(params, measured.now));
+        let cores =
+            params.and_then(|params| params.float("vcpu.current")).or(measured.outside.cores.map(f64::from));
         let fields = rule.fields.iter().filter(|field| fresh || !field.fresh);
         fields
             .filter_map(|field| {
-                let value = converted(field, "", reading, rates, cores)?;
+                let reading = if is_fast(&field.native) { measured.fast } else { measured.slow? };
+                let value = converted(field, scope, "", reading, rates, cores)?;
                 Some((field.field.as_str(), value))
             })
             .collect()
     }
 
-    fn each(
-        &mut self,
-        rule: &'static Rule,
-        group: &str,
-        identity: &Identity,
-        rates: &mut Rates<String>,
-        measured: Measured<'_>,
-    ) -> Result<()> {
-        let reading = if group == "net" { Some(measured.fast) } else { measured.slow };
-        let (Some(reading), Some(tag)) = (reading, &rule.tag) else { return Ok(()) };
-        for index in reading.params.indexes(group) {
-            let prefix = format!("{group}.{index}.");
-            let number = index.to_string();
-            let which = match tag.from {
-                TagFrom::Index => Some(number.as_str()),
-                TagFrom::Name => reading.params.text(&format!("{prefix}name")),
-            };
-            // Without its name the row would overwrite another device's.
-            let Some(which) = which.filter(|which| !which.is_empty()) else { continue };
-            let values: Values = rule
-                .fields
-                .iter()
-                .filter_map(|field| {
-                    Some((field.field.as_str(), converted(field, &prefix, reading, rates, None)?))
-                })
-                .collect();
-            self.row(&rule.table, identity, Some((&tag.column, which)), &values)?;
-        }
-        Ok(())
-    }
-
     /// What follows from the balloon's statistics together: memory in use, and how old the guest's word is.
-    fn balloon(&self, values: &mut Values, measured: Measured<'_>) {
+    fn balloon(&self, values: &mut Values<'m>, measured: Measured<'_>) {
         let Some(Reading { params, .. }) = measured.slow else { return };
         if let Some(age) = balloon_age(params, measured.now) {
             values.push(("statistics_age_seconds", age));
@@ -199,7 +189,11 @@ impl Rows {
 
     fn builder(&mut self, table: &str, identity: &Identity) -> Result<&mut BatchBuilder> {
         if !self.builders.contains_key(table) {
-            self.builders.insert(table.to_owned(), BatchBuilder::new(table, identity)?);
+            let builder = match self.mapping.tables.get(table) {
+                Some(own) => BatchBuilder::for_table(own, identity),
+                None => BatchBuilder::new(table, identity)?,
+            };
+            self.builders.insert(table.to_owned(), builder);
         }
         let builder = self.builders.get_mut(table).ok_or_else(|| {
             crate::Error::invalid("build rows", "the table's builder is missing").with_resource(table)
@@ -209,66 +203,60 @@ impl Rows {
     }
 }
 
-type Values = Vec<(&'static str, f64)>;
+type Values<'m> = Vec<(&'m str, f64)>;
 
-fn value(values: &[(&'static str, f64)], field: &str) -> Option<f64> {
-    values.iter().find(|(name, _)| *name == field).map(|(_, value)| *value)
+/// What tells the counters of one rule from those of another.
+fn scope(number: usize) -> String {
+    format!("{number}/")
 }
 
-/// One field's value, or `None` while it is not known.
-fn converted(
-    field: &Field,
-    prefix: &str,
-    reading: Reading<'_>,
+/// Adds values to the row that they belong to. What comes later wins.
+fn add<'m>(
+    pending: &mut Vec<Pending<'m>>,
+    table: &'m str,
+    tag: Option<(&'m str, String)>,
+    values: Values<'m>,
+) {
+    let Some(row) = pending.iter_mut().find(|row| row.table == table && row.tag == tag) else {
+        return pending.push(Pending { table, tag, values });
+    };
+    row.values.retain(|(name, _)| !values.iter().any(|(other, _)| other == name));
+    row.values.extend(values);
+}
+
+fn each<'m>(
+    pending: &mut Vec<Pending<'m>>,
+    rule: &'m Rule,
+    group: &str,
+    scope: &str,
     rates: &mut Rates<String>,
-    cores: Option<f64>,
-) -> Option<f64> {
-    let name = format!("{prefix}{}", field.native);
-    let params = reading.params;
-    match field.convert {
-        Conversion::Value => params.float(&name),
-        Conversion::Kibibytes => Some(params.float(&name)? * KIBI),
-        Conversion::Rate => {
-            let counter = params.number(&name)?;
-            rates.rate(name, reading.at, counter)
-        }
-        Conversion::KibibyteRate => {
-            let counter = params.number(&name)?;
-            Some(rates.rate(name, reading.at, counter)? * KIBI)
-        }
-        Conversion::Share => {
-            let counter = params.number(&name)?;
-            Some((rates.rate(name, reading.at, counter)? / NANOS).min(1.0))
-        }
-        Conversion::ShareOfCores => {
-            let counter = total(params, &name)?;
-            let rate = rates.rate(name, reading.at, counter)?;
-            let cores = cores.filter(|cores| *cores > 0.0)?;
-            Some((rate / NANOS / cores).min(1.0))
-        }
-        Conversion::Latency => {
-            let per = format!("{prefix}{}", field.per.as_ref()?);
-            let (time, operations) = (params.number(&name)?, params.number(&per)?);
-            // A key of its own: the operations' rate keeps its reading under the plain name.
-            let time = rates.delta(name, reading.at, time);
-            let operations = rates.delta(format!("{per} for latency"), reading.at, operations);
-            let ((_, nanos), (_, operations)) = (time?, operations?);
-            (operations > 0).then(|| nanos as f64 / NANOS / operations as f64)
-        }
+    measured: Measured<'_>,
+) {
+    let reading = if is_fast(group) { Some(measured.fast) } else { measured.slow };
+    let (Some(reading), Some(tag)) = (reading, &rule.tag) else { return };
+    for index in reading.params.indexes(group) {
+        let prefix = format!("{group}.{index}.");
+        let which = match tag.from {
+            TagFrom::Index => Some(index),
+            TagFrom::Name => reading.params.text(&format!("{prefix}name")),
+        };
+        // Without its name the row would overwrite another device's.
+        let Some(which) = which.filter(|which| !which.is_empty()) else { continue };
+        let values = rule.fields.iter().filter_map(|field| {
+            Some((field.field.as_str(), converted(field, scope, &prefix, reading, rates, None)?))
+        });
+        let values = values.collect();
+        add(pending, &rule.table, Some((&tag.column, which.to_owned())), values);
     }
 }
 
-/// A counter, or with `*` the sum over all indexes.
-fn total(params: &Params, name: &str) -> Option<u64> {
-    let Some((group, rest)) = name.split_once(".*.") else { return params.number(name) };
-    let parts =
-        params.indexes(group).into_iter().map(|index| params.number(&format!("{group}.{index}.{rest}")));
-    parts.flatten().reduce(u64::saturating_add)
+fn value(values: &[(&str, f64)], field: &str) -> Option<f64> {
+    values.iter().find(|(name, _)| *name == field).map(|(_, value)| *value)
 }
 
 /// Fills in what the hypervisor knows of a guest whose own statistics are late. Its processor time is that of the
 /// whole process and coarser than the statistics', so it serves only where they are missing.
-fn from_outside(values: &mut Values, rates: &mut Rates<String>, measured: Measured<'_>) {
+fn from_outside(values: &mut Values<'_>, rates: &mut Rates<String>, measured: Measured<'_>) {
     let Some(time) = measured.outside.cpu_time else { return };
     let rate = rates.rate("cpu_time from outside".into(), measured.fast.at, time);
     let Some(cores) = measured.outside.cores.map(f64::from).filter(|cores| *cores > 0.0) else { return };

@@ -5,6 +5,7 @@
 //! that may hang ([`slow`]). Rows are made of what came in time, and a guest that did not answer is named.
 
 mod attach;
+mod change;
 mod config;
 mod connect;
 mod definition;
@@ -12,13 +13,14 @@ mod domain;
 mod error;
 mod host;
 mod inventory;
+mod job;
 mod lifecycle;
 mod link;
 mod listing;
+mod mailbox;
 mod mapping;
 mod metrics;
 mod networks;
-mod params;
 mod planning;
 mod poll;
 mod pricing;
@@ -30,8 +32,10 @@ mod sizes;
 mod slow;
 mod snapshots;
 mod state;
+mod storage;
 mod surroundings;
 mod sys;
+mod tell;
 mod volumes;
 mod workers;
 mod xml;
@@ -47,9 +51,9 @@ use tokio::sync::oneshot;
 pub use config::Config;
 pub use provider::KvmProvider;
 
-use self::mapping::Mapping;
 use self::poll::Poller;
 use self::provider::scope;
+use super::mapping::params;
 use super::{Collection, Collector, Shard, Window};
 use crate::{Error, Result};
 
@@ -77,19 +81,16 @@ impl KvmCollector {
     /// A collector for the connection that `config` names; nothing is connected yet.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for a URI that cannot be one or a deadline that none can keep, [`crate::ErrorKind::Unavailable`] if the system
+    /// [`crate::ErrorKind::Invalid`] for a URI that cannot be one, a deadline that none can keep or a metric that is wrong, [`crate::ErrorKind::Unavailable`] if the system
     /// gives no threads.
     pub fn new(config: &Config) -> Result<Self> {
-        if config.uri.is_empty() || config.uri.contains('\0') {
-            return Err(
-                Error::invalid("connect", "the URI is empty or holds a NUL byte").with_provider("kvm")
-            );
+        if let Some(wrong) = config.wrong_uri() {
+            return Err(Error::invalid("connect", wrong).with_provider("kvm"));
         }
         if config.deadline.0 < MIN_DEADLINE {
             let reason = format!("the deadline is {}; write at least 100ms", config.deadline);
             return Err(Error::invalid("connect", reason).with_provider("kvm"));
         }
-        Mapping::builtin()?;
         let mut poller = Poller::new(config)?;
         let (requests, queue) = sync_channel(QUEUE);
         thread::Builder::new()

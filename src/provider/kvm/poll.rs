@@ -10,11 +10,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::Config;
 use super::connect::{Session, Worker};
 use super::inventory::Inventory;
-use super::metrics::{Measured, Reading, Rows};
+use super::job::{Job, Jobs};
+use super::mailbox::{Event, Mailbox};
+use super::mapping::Mapping;
+use super::metrics::{Measured, Rows};
 use super::slow::{Pool, SlowReading};
-use super::sys::{Connection, Event, FAST, Listed, Outside, Record};
+use super::storage::{Storage, StorageReading};
+use super::sys::{Connection, FAST, Listed, Outside, Record};
+use super::tell;
 use crate::model::Identity;
-use crate::model::resource::State;
+use crate::provider::mapping::convert::Reading;
 use crate::provider::rates::FORGET_AFTER;
 use crate::provider::{Collection, Window};
 use crate::{Error, Result};
@@ -25,17 +30,31 @@ struct FastReading {
     at: Instant,
     /// The list of guests, when it was read again.
     list: Option<Vec<Listed>>,
-    events: Vec<Event>,
     hostname: Option<String>,
     generation: u64,
+}
+
+/// What was read and heard beside that.
+struct Seen<'a> {
+    slow: Option<&'a SlowReading>,
+    outside: HashMap<String, Outside>,
+    jobs: HashMap<String, Job>,
+    gone: Vec<(String, String)>,
+    heard: Vec<Event>,
+    storage: StorageReading,
 }
 
 /// All that one source remembers.
 pub(super) struct Poller {
     config: Config,
     uri: Arc<str>,
+    mapping: Mapping,
+    mailbox: Arc<Mailbox>,
     fast: Worker,
     slow: Pool,
+    jobs: Jobs,
+    /// Absent when storage is not to be read.
+    storage: Option<Storage>,
     inventory: Inventory,
     /// The connection that the inventory's events come from.
     generation: u64,
@@ -45,14 +64,21 @@ pub(super) struct Poller {
 
 impl Poller {
     /// # Errors
-    /// The system gives no thread.
+    /// The system gives no thread, or a metric is wrong.
     pub(super) fn new(config: &Config) -> Result<Self> {
         let uri: Arc<str> = config.uri.as_str().into();
+        let mapping = Mapping::new(config)?;
+        let mailbox = Arc::<Mailbox>::default();
+        let storage_every = Some(config.storage_every.0).filter(|every| !every.is_zero());
         Ok(Self {
             config: config.clone(),
-            fast: Worker::start(&uri, true)?,
-            slow: Pool::new(&uri, config.deadline.0),
+            fast: Worker::start(&uri, Some(&mailbox))?,
+            slow: Pool::new(&uri, mapping.extra_groups(), config.deadline.0),
+            jobs: Jobs::start(&uri)?,
+            storage: storage_every.map(|every| Storage::start(&uri, every)).transpose()?,
             uri,
+            mapping,
+            mailbox,
             inventory: Inventory::default(),
             generation: 0,
             hostname: None,
@@ -87,13 +113,23 @@ impl Poller {
                 return Err(error);
             }
         };
-        let gone = self.take_inventory(&fast);
+        let (heard, lost) = self.mailbox.take();
+        if lost > 0 {
+            faults.push(self.lost(lost));
+        }
+        let gone = self.take_inventory(&fast, &heard);
         let slow = flight.and_then(|flight| self.slow.finish(flight, until));
         // What is stuck shows only after a call has hung: look again then.
         let hung = slow.as_ref().map_or(true, |slow| slow.parked);
         let outside = if hung { self.look_again(&fast) } else { outside_of(&fast.records) };
         let slow = slow.map_err(|error| faults.push(error)).ok();
-        let batches = self.rows(window, &fast, slow.as_ref(), &outside, &gone, &mut faults)?;
+        let jobs = self.read_jobs(slow.as_ref(), &outside, until).unwrap_or_else(|error| {
+            faults.push(error);
+            HashMap::new()
+        });
+        let storage = self.storage.as_mut().and_then(Storage::poll).unwrap_or_default();
+        let seen = Seen { slow: slow.as_ref(), outside, jobs, gone, heard, storage };
+        let batches = self.rows(window, &fast, seen, &mut faults)?;
         Ok(Collection { batches, faults })
     }
 
@@ -105,22 +141,44 @@ impl Poller {
         if fast.list.is_some() || !outdated {
             return Ok(fast);
         }
-        let again = self.ask(true, until)?;
-        Ok(FastReading { events: [fast.events, again.events].concat(), ..again })
+        self.ask(true, until)
     }
 
     fn ask(&self, list: bool, until: Instant) -> Result<FastReading> {
+        let list = list | self.mailbox.news();
         let call = self.fast.call(move |session: &mut Session| fast(session, list));
-        call.wait(until).unwrap_or_else(|| Err(self.silent("read statistics")))
+        let answer = call.wait(until).unwrap_or_else(|| Err(self.silent("read statistics")));
+        if answer.is_err() && list {
+            self.mailbox.not_read();
+        }
+        answer
     }
 
-    fn take_inventory(&mut self, fast: &FastReading) -> Vec<(String, String)> {
+    /// Jobs of the guests that have just answered: one that is stuck would hold the question up.
+    fn read_jobs(
+        &mut self,
+        slow: Option<&SlowReading>,
+        outside: &HashMap<String, Outside>,
+        until: Instant,
+    ) -> Result<HashMap<String, Job>> {
+        let Some(slow) = slow else { return Ok(HashMap::new()) };
+        let answered = slow
+            .records
+            .iter()
+            .map(|record| &record.guest.uuid)
+            .filter(|uuid| outside.get(*uuid).is_none_or(|outside| outside.busy_ms.is_none()));
+        let guests: Vec<String> = answered.cloned().collect();
+        let until = until.min(Instant::now() + self.slow.patience());
+        if guests.is_empty() { Ok(HashMap::new()) } else { self.jobs.read(guests, until) }
+    }
+
+    fn take_inventory(&mut self, fast: &FastReading, heard: &[Event]) -> Vec<(String, String)> {
+        self.inventory.hear(heard);
         self.generation = fast.generation;
         if fast.hostname.is_some() {
             self.hostname.clone_from(&fast.hostname);
         }
-        let gone =
-            fast.list.clone().map(|list| self.inventory.update(list, &fast.events)).unwrap_or_default();
+        let gone = fast.list.clone().map(|list| self.inventory.update(list)).unwrap_or_default();
         self.inventory.refresh(&fast.records);
         gone
     }
@@ -150,11 +208,10 @@ impl Poller {
         &mut self,
         window: Window,
         fast: &FastReading,
-        slow: Option<&SlowReading>,
-        outside: &HashMap<String, Outside>,
-        gone: &[(String, String)],
+        seen: Seen<'_>,
         faults: &mut Vec<Error>,
     ) -> Result<Vec<crate::model::MetricBatch>> {
+        let Seen { slow, outside, jobs, gone, heard, storage } = seen;
         let epoch = self.epoch;
         let elapsed =
             |at: Instant| i64::try_from(at.saturating_duration_since(epoch).as_nanos()).unwrap_or(i64::MAX);
@@ -167,7 +224,7 @@ impl Poller {
         let hung = slow.is_none_or(|slow| slow.parked);
         let stuck_after = if hung { self.slow.patience() / 2 } else { self.slow.patience() };
         let identity = self.identity();
-        let mut rows = Rows::new(window.end, self.config.max_balloon_age.0);
+        let mut rows = Rows::new(&self.mapping, window.end, self.config.max_balloon_age.0);
         for (uuid, guest) in self.inventory.guests() {
             let identity = Identity {
                 resource_id: uuid.clone(),
@@ -176,7 +233,6 @@ impl Poller {
             };
             let outside = outside.get(uuid).copied().unwrap_or_default();
             let busy = outside.busy_ms.filter(|busy| u128::from(*busy) >= stuck_after.as_millis());
-            let runs = guest.run.is_some();
             if let Some(record) = records.get(uuid.as_str()).filter(|record| record.guest.run == guest.run) {
                 let slow_record =
                     slow_records.get(uuid.as_str()).filter(|record| record.guest.run == guest.run);
@@ -196,15 +252,19 @@ impl Poller {
             if let Some(busy) = busy {
                 faults.push(stuck(&guest.name, busy));
             }
-            let uptime = guest.started.filter(|_| runs).map(|started| started.elapsed());
-            let up = guest.state == State::Running;
-            rows.status(&identity, guest.state.as_str(), up, uptime, runs.then_some(busy.is_some()))?;
+            tell::status(&mut rows, &identity, guest, busy.is_some())?;
+            if let Some(job) = jobs.get(uuid) {
+                tell::job(&mut rows, &identity, job)?;
+            }
         }
         for (uuid, name) in gone {
-            let identity =
-                Identity { resource_id: uuid.clone(), resource_name: Some(name.clone()), ..identity.clone() };
-            rows.status(&identity, "Deleted", false, None, None)?;
+            let identity = Identity { resource_id: uuid, resource_name: Some(name), ..identity.clone() };
+            tell::deleted(&mut rows, &identity)?;
         }
+        let inventory = &self.inventory;
+        tell::events(&mut rows, &identity, &heard, |uuid| inventory.has(uuid))?;
+        tell::storage(&mut rows, &identity, &storage.pools)?;
+        faults.extend(storage.faults);
         rows.finish()
     }
 
@@ -222,6 +282,11 @@ impl Poller {
         }
     }
 
+    fn lost(&self, events: u64) -> Error {
+        let reason = format!("{events} events came faster than they were read, and their rows are missing");
+        Error::unavailable("hear of guests", reason).with_provider("kvm").with_resource(self.uri.as_ref())
+    }
+
     fn silent(&self, operation: &str) -> Error {
         let reason = format!("libvirt gave no answer within {}", self.config.deadline);
         Error::unavailable(operation, reason).with_provider("kvm").with_resource(self.uri.as_ref())
@@ -231,10 +296,9 @@ impl Poller {
 /// The fast question, on the connection's thread.
 fn fast(session: &mut Session, list: bool) -> Result<FastReading> {
     let mut reading = session.with("read statistics", |connection: &Connection| {
-        let (events, lost) = connection.events();
-        let list = if list || lost || !events.is_empty() { Some(connection.list()?) } else { None };
+        let list = if list { Some(connection.list()?) } else { None };
         let records = connection.statistics(FAST, true)?;
-        Ok(FastReading { records, at: Instant::now(), list, events, hostname: None, generation: 0 })
+        Ok(FastReading { records, at: Instant::now(), list, hostname: None, generation: 0 })
     })?;
     reading.hostname = session.hostname();
     reading.generation = session.generation();

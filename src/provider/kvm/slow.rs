@@ -32,6 +32,8 @@ pub(super) struct SlowReading {
 /// The connections for slow calls.
 pub(super) struct Pool {
     uri: Arc<str>,
+    /// Groups of statistics that are asked for.
+    groups: u32,
     deadline: Duration,
     /// How long a call usually takes.
     usual: Duration,
@@ -47,9 +49,11 @@ pub(super) struct Flight {
 }
 
 impl Pool {
-    pub(super) fn new(uri: &Arc<str>, deadline: Duration) -> Self {
+    /// Connections for [`SLOW`] and the groups in `extra`.
+    pub(super) fn new(uri: &Arc<str>, extra: u32, deadline: Duration) -> Self {
         let (idle, parked) = (Vec::new(), Vec::new());
-        Self { uri: Arc::clone(uri), deadline, usual: Duration::ZERO, idle, parked }
+        let (uri, usual) = (Arc::clone(uri), Duration::ZERO);
+        Self { uri, groups: SLOW | extra, deadline, usual, idle, parked }
     }
 
     /// Asks, without waiting.
@@ -66,9 +70,10 @@ impl Pool {
         }
         let worker = match self.idle.pop() {
             Some(worker) => worker,
-            None => Worker::start(&self.uri, false)?,
+            None => Worker::start(&self.uri, None)?,
         };
-        let call = worker.call(read);
+        let groups = self.groups;
+        let call = worker.call(move |session| read(session, groups));
         Ok(Flight { worker, call, since: Instant::now() })
     }
 
@@ -142,9 +147,9 @@ impl Pool {
     }
 }
 
-fn read(session: &mut Session) -> Result<(Vec<Record>, Instant)> {
+fn read(session: &mut Session, groups: u32) -> Result<(Vec<Record>, Instant)> {
     session.with("read statistics", |connection| {
-        let records = connection.statistics(SLOW, false)?;
+        let records = connection.statistics(groups, false)?;
         Ok((records, Instant::now()))
     })
 }
@@ -168,9 +173,9 @@ mod tests {
     #[test]
     fn a_hanging_call_is_left_alone_and_the_next_one_answers() {
         let uri: Arc<str> = "test:///default".into();
-        let mut pool = Pool::new(&uri, Duration::from_millis(400));
+        let mut pool = Pool::new(&uri, 0, Duration::from_millis(400));
         assert_eq!(pool.patience(), Duration::from_millis(100));
-        let flight = hanging(Worker::start(&uri, false).unwrap(), Duration::from_millis(600));
+        let flight = hanging(Worker::start(&uri, None).unwrap(), Duration::from_millis(600));
         let begun = Instant::now();
         let reading = pool.finish(flight, begun + Duration::from_secs(2)).unwrap();
         assert!(reading.parked && begun.elapsed() < Duration::from_millis(500));
@@ -186,9 +191,9 @@ mod tests {
     #[test]
     fn patience_grows_with_the_number_of_guests_and_not_with_a_stuck_one() {
         let uri: Arc<str> = "test:///default".into();
-        let mut pool = Pool::new(&uri, Duration::from_millis(800));
+        let mut pool = Pool::new(&uri, 0, Duration::from_millis(800));
         for _ in 0..8 {
-            let flight = hanging(Worker::start(&uri, false).unwrap(), Duration::from_millis(250));
+            let flight = hanging(Worker::start(&uri, None).unwrap(), Duration::from_millis(250));
             pool.park(flight);
             std::thread::sleep(Duration::from_millis(270));
             pool.reclaim();
@@ -202,9 +207,9 @@ mod tests {
     #[test]
     fn waiting_calls_are_few_and_then_it_is_said() {
         let uri: Arc<str> = "test:///default".into();
-        let mut pool = Pool::new(&uri, Duration::from_millis(400));
+        let mut pool = Pool::new(&uri, 0, Duration::from_millis(400));
         for _ in 0..MAX_PARKED {
-            let flight = hanging(Worker::start(&uri, false).unwrap(), Duration::from_millis(300));
+            let flight = hanging(Worker::start(&uri, None).unwrap(), Duration::from_millis(300));
             pool.park(flight);
         }
         let error = pool.begin().err().unwrap();

@@ -5,19 +5,20 @@
 
 #![allow(unsafe_code, reason = "libvirt is a C library; each block says why it is sound")]
 
-use std::collections::VecDeque;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
-use parking_lot::Mutex;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::Error as Libvirt;
 
+use super::change::Change;
+use super::config::unattended;
+use super::mailbox::Mailbox;
 use super::params::{Param, Params};
+use super::state::Native;
 
 // `virt-sys` asks pkg-config for the library, and passes over its absence at build time in silence; this names the
 // library whatever was installed when that build script ran.
@@ -36,9 +37,6 @@ pub(super) const SLOW: u32 = virt_sys::VIR_DOMAIN_STATS_CPU_TOTAL
 /// Seconds between keepalive messages, and how many may stay unanswered before the connection counts as dead.
 const KEEPALIVE: (i32, u32) = (5, 3);
 
-/// Lifecycle events kept between two polls; when more come, the list of guests is simply read again.
-const EVENTS: usize = 1024;
-
 /// A guest as the connection names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
@@ -55,8 +53,12 @@ pub(super) struct Named {
 pub(super) struct Listed {
     /// Who it is.
     pub(super) guest: Named,
-    /// libvirt's `virDomainState` and the reason belonging to it.
-    pub(super) state: (u32, i32),
+    /// libvirt's state of it.
+    pub(super) state: Native,
+    /// Processors that it has, or will have.
+    pub(super) vcpus: Option<u32>,
+    /// Memory that it has, or will have, in KiB.
+    pub(super) memory_kib: Option<u64>,
 }
 
 /// What one bulk call said about one running guest.
@@ -77,35 +79,15 @@ pub(super) struct Outside {
     pub(super) cpu_time: Option<u64>,
     /// Processors allotted.
     pub(super) cores: Option<u32>,
+    /// Memory that it has now, in KiB.
+    pub(super) memory_kib: Option<u64>,
     /// For how many milliseconds the monitor has been busy with one command.
     pub(super) busy_ms: Option<u64>,
 }
 
-/// What happened to a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
-    /// It began to run.
-    Started,
-    /// Anything else: the list of guests is out of date.
-    Other,
-}
-
-/// A lifecycle event.
-#[derive(Debug, Clone)]
-pub(super) struct Event {
-    /// The guest's UUID.
-    pub(super) uuid: String,
-    /// What happened.
-    pub(super) change: Change,
-    /// When we heard of it.
-    pub(super) at: Instant,
-}
-
-/// What the callbacks of one connection tell: shared between libvirt's event thread and the owner.
+/// What the close callback of one connection tells: shared between libvirt's event thread and the owner.
 #[derive(Debug, Default)]
 struct Signals {
-    events: Mutex<VecDeque<Event>>,
-    overflow: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -115,8 +97,8 @@ pub(super) struct Connection {
     signals: Arc<Signals>,
     /// Whether the close callback is registered.
     watched: bool,
-    /// Number of the event subscription, if the driver has events.
-    subscription: Option<c_int>,
+    /// Numbers of the event subscriptions, if the driver has events.
+    subscriptions: Vec<c_int>,
 }
 
 /// Prepares libvirt once per process: no printing to standard error, and an event loop on its own thread, without
@@ -148,43 +130,44 @@ impl Connection {
     /// Opens `uri` for reading. `uri` must not hold a NUL byte. Blocks as long as the daemon does.
     pub(super) fn open(uri: &str) -> Result<Self, Libvirt> {
         prepare();
-        let connect = Connect::open_read_only(Some(uri))?;
+        let connect = Connect::open_read_only(Some(&unattended(uri)))?;
         // Drivers inside this process have nothing to keep alive and say so with an error.
         let _ = connect.set_keep_alive(KEEPALIVE.0, KEEPALIVE.1);
-        let mut connection = Self { connect, signals: Arc::default(), watched: false, subscription: None };
+        let mut connection =
+            Self { connect, signals: Arc::default(), watched: false, subscriptions: Vec::new() };
         connection.watch();
         Ok(connection)
     }
 
-    /// Subscribes to lifecycle events.
-    pub(super) fn subscribe(&mut self) {
-        let opaque = Arc::into_raw(Arc::clone(&self.signals)).cast_mut().cast::<c_void>();
-        let typed: unsafe extern "C" fn(_, _, _, _, _) -> c_int = on_lifecycle;
+    /// Subscribes to what happens to guests; it is put into `mailbox`.
+    pub(super) fn subscribe(&mut self, mailbox: &Arc<Mailbox>) {
+        let typed: LifecycleCallback = on_lifecycle;
         // SAFETY: libvirt takes every event callback as this generic type and calls it back with the signature that
         // belongs to the event id; `on_lifecycle` has the signature of VIR_DOMAIN_EVENT_ID_LIFECYCLE.
-        let generic = unsafe {
-            std::mem::transmute::<
-                LifecycleCallback,
-                unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, *mut c_void),
-            >(typed)
-        };
+        let generic = unsafe { std::mem::transmute::<LifecycleCallback, GenericCallback>(typed) };
+        self.subscribe_to(virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, generic, mailbox);
+        self.subscribe_to(virt_sys::VIR_DOMAIN_EVENT_ID_REBOOT, on_reboot, mailbox);
+    }
+
+    fn subscribe_to(&mut self, id: u32, callback: GenericCallback, mailbox: &Arc<Mailbox>) {
+        let opaque = Arc::into_raw(Arc::clone(mailbox)).cast_mut().cast::<c_void>();
         // SAFETY: the connection is open; `opaque` is a counted reference that libvirt gives to `release` exactly once
         // when the registration succeeded, and that we release ourselves when it failed.
-        let id = unsafe {
+        let number = unsafe {
             virt_sys::virConnectDomainEventRegisterAny(
                 self.connect.as_ptr(),
                 ptr::null_mut(),
-                virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE as c_int,
-                Some(generic),
+                id as c_int,
+                Some(callback),
                 opaque,
-                Some(release),
+                Some(release::<Mailbox>),
             )
         };
-        if id < 0 {
+        if number < 0 {
             // SAFETY: the registration failed, so the reference is still ours.
-            unsafe { release(opaque) };
+            unsafe { release::<Mailbox>(opaque) };
         } else {
-            self.subscription = Some(id);
+            self.subscriptions.push(number);
         }
     }
 
@@ -196,12 +179,12 @@ impl Connection {
                 self.connect.as_ptr(),
                 Some(on_close),
                 opaque,
-                Some(release),
+                Some(release::<Signals>),
             )
         };
         if code < 0 {
             // SAFETY: the registration failed, so the reference is still ours.
-            unsafe { release(opaque) };
+            unsafe { release::<Signals>(opaque) };
         } else {
             self.watched = true;
         }
@@ -217,10 +200,9 @@ impl Connection {
         self.connect.get_hostname()
     }
 
-    /// The events since the last call, and whether some were lost.
-    pub(super) fn events(&self) -> (Vec<Event>, bool) {
-        let events = self.signals.events.lock().drain(..).collect();
-        (events, self.signals.overflow.swap(false, Ordering::AcqRel))
+    /// The connection for calls that `virt` offers safely.
+    pub(super) fn connect(&self) -> &Connect {
+        &self.connect
     }
 
     /// All guests, running or not. One that vanishes meanwhile is left out.
@@ -228,7 +210,16 @@ impl Connection {
         let domains = self.connect.list_all_domains(0)?;
         Ok(domains
             .iter()
-            .filter_map(|domain| Some(Listed { guest: named(domain).ok()?, state: domain.get_state().ok()? }))
+            .filter_map(|domain| {
+                let (state, reason) = domain.get_state().ok()?;
+                let info = domain.get_info().ok();
+                Some(Listed {
+                    guest: named(domain).ok()?,
+                    state: Native { state, reason },
+                    vcpus: info.as_ref().map(|info| info.nr_virt_cpu),
+                    memory_kib: info.as_ref().map(|info| info.memory),
+                })
+            })
             .collect())
     }
 
@@ -271,7 +262,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some(id) = self.subscription.take() {
+        for id in self.subscriptions.drain(..) {
             // SAFETY: the connection is open and `id` came from it. A dead connection answers with an error, and
             // closing it releases the subscription all the same.
             unsafe { virt_sys::virConnectDomainEventDeregisterAny(self.connect.as_ptr(), id) };
@@ -311,11 +302,12 @@ fn look_outside(domain: &Domain) -> Outside {
     Outside {
         cpu_time: info.as_ref().map(|info| info.cpu_time),
         cores: info.as_ref().map(|info| info.nr_virt_cpu),
+        memory_kib: info.as_ref().map(|info| info.memory),
         busy_ms: occupied.then_some(control.stateTime),
     }
 }
 
-fn param(param: &virt_sys::virTypedParameter) -> Option<(String, Param)> {
+pub(super) fn param(param: &virt_sys::virTypedParameter) -> Option<(String, Param)> {
     // SAFETY: the name is a C string inside the array: libvirt ends it with a NUL within its 80 bytes.
     let name = unsafe { CStr::from_ptr(param.field.as_ptr()) }.to_string_lossy().into_owned();
     let kind = u32::try_from(param.type_).ok()?;
@@ -337,6 +329,8 @@ fn param(param: &virt_sys::virTypedParameter) -> Option<(String, Param)> {
     Some((name, value))
 }
 
+/// What every event callback is registered as.
+type GenericCallback = unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, *mut c_void);
 type LifecycleCallback =
     unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
 
@@ -345,27 +339,46 @@ unsafe extern "C" fn on_lifecycle(
     _connection: virt_sys::virConnectPtr,
     domain: virt_sys::virDomainPtr,
     event: c_int,
-    _detail: c_int,
+    detail: c_int,
     opaque: *mut c_void,
 ) -> c_int {
+    let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+    // SAFETY: libvirt calls with a valid domain and the reference made at registration.
+    unsafe { put(domain, Change::Lifecycle(number(event), number(detail)), opaque) };
+    0
+}
+
+/// Called by libvirt's event thread.
+unsafe extern "C" fn on_reboot(
+    _connection: virt_sys::virConnectPtr,
+    domain: virt_sys::virDomainPtr,
+    opaque: *mut c_void,
+) {
+    // SAFETY: libvirt calls with a valid domain and the reference made at registration.
+    unsafe { put(domain, Change::Rebooted, opaque) };
+}
+
+/// Puts an event into the mailbox behind `opaque`.
+///
+/// # Safety
+/// `domain` is valid, and `opaque` the reference that was made at registration and that libvirt keeps until `release`.
+unsafe fn put(domain: virt_sys::virDomainPtr, change: Change, opaque: *mut c_void) {
     let mut text = [0; virt_sys::VIR_UUID_STRING_BUFLEN as usize];
-    // SAFETY: the domain is valid during the callback, and the buffer has the length that libvirt asks for.
+    // SAFETY: the domain is valid, and the buffer has the length that libvirt asks for.
     if unsafe { virt_sys::virDomainGetUUIDString(domain, text.as_mut_ptr()) } != 0 {
-        return 0;
+        return;
     }
     // SAFETY: libvirt filled the buffer and ended it with a NUL.
     let uuid = unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned();
-    // SAFETY: `opaque` is the reference made at registration; libvirt keeps it until `release`.
-    let Some(signals) = (unsafe { opaque.cast::<Signals>().as_ref() }) else { return 0 };
-    let started = u32::try_from(event) == Ok(virt_sys::VIR_DOMAIN_EVENT_STARTED);
-    let change = if started { Change::Started } else { Change::Other };
-    let mut events = signals.events.lock();
-    if events.len() < EVENTS {
-        events.push_back(Event { uuid, change, at: Instant::now() });
-    } else {
-        signals.overflow.store(true, Ordering::Release);
+    // SAFETY: the domain is valid; its name is a C string that lives as long as it.
+    let name = unsafe {
+        let name = virt_sys::virDomainGetName(domain);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    };
+    // SAFETY: the caller vouches for `opaque`.
+    if let Some(mailbox) = unsafe { opaque.cast::<Mailbox>().as_ref() } {
+        mailbox.put(uuid, name.unwrap_or_default(), change);
     }
-    0
 }
 
 /// Called by libvirt's event thread when the daemon is gone.
@@ -377,7 +390,10 @@ unsafe extern "C" fn on_close(_connection: virt_sys::virConnectPtr, _reason: c_i
 }
 
 /// Gives back the reference that a registration holds.
-unsafe extern "C" fn release(opaque: *mut c_void) {
-    // SAFETY: `opaque` came from `Arc::into_raw` at registration and is given back once.
-    drop(unsafe { Arc::from_raw(opaque.cast_const().cast::<Signals>()) });
+///
+/// # Safety
+/// `opaque` came from `Arc::<T>::into_raw` at registration and is given back once.
+unsafe extern "C" fn release<T>(opaque: *mut c_void) {
+    // SAFETY: the caller vouches for `opaque`.
+    drop(unsafe { Arc::from_raw(opaque.cast_const().cast::<T>()) });
 }

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::provider::kvm::Config;
+use crate::provider::mapping::params::Param;
+use crate::yaml;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -48,7 +51,7 @@ net.0.tx.drop=0";
 fn with(text: &str, changes: &[(&str, u64)]) -> Params {
     let mut params = Params::from_text(text);
     for (name, value) in changes {
-        params.set(name, *value);
+        params.insert(*name, Param::Unsigned(*value));
     }
     params
 }
@@ -62,7 +65,7 @@ fn identity() -> Identity {
     }
 }
 
-struct Guest(Rates<String>);
+struct Guest(Rates<String>, Mapping);
 
 impl Guest {
     fn measure(
@@ -72,7 +75,7 @@ impl Guest {
         slow: Option<&Params>,
         outside: Outside,
     ) -> Vec<MetricBatch> {
-        let mut rows = Rows::new(at, Duration::from_secs(60));
+        let mut rows = Rows::new(&self.1, at, Duration::from_secs(60));
         let measured = Measured {
             fast: Reading { params: fast, at },
             slow: slow.map(|params| Reading { params, at }),
@@ -91,7 +94,12 @@ impl Guest {
 }
 
 fn guest() -> Guest {
-    Guest(Rates::new())
+    Guest(Rates::new(), Mapping::new(&Config::default()).unwrap())
+}
+
+fn guest_with(metrics: &str) -> Guest {
+    let config = Config { metrics: yaml::from_str(metrics).unwrap(), ..Config::default() };
+    Guest(Rates::new(), Mapping::new(&config).unwrap())
 }
 
 fn table<'a>(batches: &'a [MetricBatch], name: &str) -> &'a MetricBatch {
@@ -211,7 +219,7 @@ fn a_guest_whose_statistics_are_late_still_has_its_processor_time() {
     let outside = |seconds: i64| Outside {
         cpu_time: u64::try_from(seconds * SECOND).ok(),
         cores: Some(2),
-        busy_ms: None,
+        ..Outside::default()
     };
     guest.measure(SECOND, &net, Some(&Params::from_text(BUSY)), outside(100));
     let batches = guest.measure(3 * SECOND, &net, None, outside(101));
@@ -228,4 +236,34 @@ fn a_device_without_a_name_makes_no_row() {
     let batches = guest.measure(2 * SECOND, &nameless, None, Outside::default());
     let network = table(&batches, "network");
     assert_eq!((network.rows(), network.tag("interface", 0)), (1, Some("vnet7")));
+}
+
+#[test]
+fn a_metric_of_the_file_joins_a_built_in_row_or_makes_its_own() {
+    let mut guest = guest_with(
+        "[{ table: disk, each: block, tag: { column: device, from: name }, \
+         fields: [{ native: allocation, field: limit_bytes, convert: value }] }, \
+         { table: cpu, fields: [{ native: cpu.user, field: iowait, convert: share_of_cores }] }, \
+         { table: faults, fields: [{ native: balloon.unused, field: unused_bytes, convert: kibibytes }, \
+         { native: state.state, field: state, convert: value, factor: 2 }] }, \
+         { table: links, each: net, tag: { column: interface, from: name }, \
+         fields: [{ native: rx.pkts, field: packets, convert: value }] }]",
+    );
+    let second = with(BUSY, &[("cpu.user", 26_028_448_000 + 2_000_000_000)]);
+    let batches = guest.two(&Params::from_text(BUSY), &second);
+    let disk = table(&batches, "disk");
+    assert_eq!((disk.rows(), disk.float("limit_bytes", 0)), (1, Some(4_521_984.0)), "the file's word wins");
+    let cpu = table(&batches, "cpu");
+    assert_eq!((cpu.rows(), cpu.tag("core", 0)), (3, None));
+    assert_eq!(
+        (cpu.float("user", 0), cpu.float("iowait", 0)),
+        (Some(0.5), Some(0.5)),
+        "both read one counter"
+    );
+    let own = table(&batches, "faults");
+    assert_eq!(own.float("unused_bytes", 0), Some(62_988.0 * 1024.0));
+    assert_eq!(own.tag("resource_id", 0), Some("8d77eba9-b3c3-473a-a575-ca889b3ea5bc"));
+    assert_eq!(own.float("state", 0), None, "the fast reading has it, and this one had none");
+    let links = table(&batches, "links");
+    assert_eq!((links.tag("interface", 0), links.float("packets", 0)), (Some("vnet1"), Some(43.0)));
 }
