@@ -299,7 +299,8 @@ fn link(pid: &str) -> impl Drop {
 async fn known_loads_are_measured(rig: &Rig, source: &Source) {
     rig.start("quota", &["--cpus", "0.2"], "while :; do :; done");
     rig.start("net", &[], "while :; do sleep 3600; done");
-    let _link = link(&rig.pid("net"));
+    let pid = rig.pid("net");
+    let _link = link(&pid);
     pause(3.0).await;
     source.collect().await;
     // 200 frames of 1,042 bytes in each second: 1,000 bytes and the headers of UDP, IP and Ethernet.

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream;
 
 use super::Managed;
-use crate::model::resource::{Kind, Region};
+use crate::model::resource::Region;
 use crate::provider::Listing;
 use crate::provider::client::Listed;
 use crate::{Error, ErrorKind};
@@ -36,22 +36,15 @@ impl Places {
 /// Lists one kind from all providers and places. `progress` hears how many were found so far.
 pub async fn list<T: Listed>(
     managed: &[Managed],
-    kind: Kind,
     places: &Places,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Inventoried<T> {
     let found = AtomicUsize::new(0);
     let alone = managed.len() == 1;
     let of_provider = managed.iter().map(|managed| async {
-        if !managed.client.capabilities().lists(kind) {
-            let mut none = Listing::default();
+        if !managed.client.capabilities().lists(T::KIND) {
             // Of several providers, those that have none of the kind simply have none.
-            if alone {
-                let reason = format!("this provider has no {kind}s");
-                let error = Error::new(ErrorKind::Unsupported, format!("list {kind}s"), reason);
-                none.fail([error.with_provider(managed.client.scope().provider)]);
-            }
-            return none;
+            return if alone { managed.client.list::<T>("", &|_| ()).await } else { Listing::default() };
         }
         let mut whole = Listing::default();
         let regions = regions(managed, places).await;

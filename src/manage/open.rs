@@ -86,7 +86,7 @@ pub fn from_kind(kind: &str) -> Result<Managed> {
 fn provider(kind: &SourceKind) -> Result<Option<Arc<dyn Provider>>> {
     Ok(match kind {
         SourceKind::Host(_) => None,
-        SourceKind::Kvm(_) => None,
-        SourceKind::Containerd(_) => None,
+        SourceKind::Kvm(config) => Some(Arc::new(kvm::KvmProvider::new(config)?)),
+        SourceKind::Containerd(config) => Some(Arc::new(containerd::ContainerdProvider::new(config)?)),
     })
 }

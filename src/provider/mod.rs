@@ -269,8 +269,12 @@ pub trait Inventory: Send + Sync {
 }
 
 fn absent<'a, T: Send + 'a>(kind: Kind) -> Pages<'a, T> {
-    let reason = format!("this provider has no {kind}s");
-    listing::no_pages(Error::new(ErrorKind::Unsupported, format!("list {kind}s"), reason))
+    listing::no_pages(absent_error(kind))
+}
+
+fn absent_error(kind: Kind) -> Error {
+    let reason = format!("this provider has no {kind}s, or none that it was told of");
+    Error::new(ErrorKind::Unsupported, format!("list {kind}s"), reason)
 }
 
 /// What one step did.

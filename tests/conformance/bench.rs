@@ -12,21 +12,21 @@ use barograph::{ErrorKind, Result};
 
 use super::Subject;
 
-pub struct Bench<'a> {
-    pub subject: &'a dyn Subject,
-    pub managed: Managed,
-    pub journal: Journal,
-    pub location: String,
+pub(crate) struct Bench<'a> {
+    pub(crate) subject: &'a dyn Subject,
+    pub(crate) managed: Managed,
+    pub(crate) journal: Journal,
+    pub(crate) location: String,
     _data: tempfile::TempDir,
 }
 
 impl<'a> Bench<'a> {
-    pub fn new(subject: &'a dyn Subject) -> Self {
+    pub(crate) fn new(subject: &'a dyn Subject) -> Self {
         Self::around(subject, subject.provider())
     }
 
     /// The same around another provider.
-    pub fn around(subject: &'a dyn Subject, provider: Arc<dyn Provider>) -> Self {
+    pub(crate) fn around(subject: &'a dyn Subject, provider: Arc<dyn Provider>) -> Self {
         let data = tempfile::tempdir().unwrap();
         let client = Client::new(provider, Arc::default(), Policy::default());
         let managed = Managed { name: subject.name().into(), config: None, client };
@@ -34,19 +34,19 @@ impl<'a> Bench<'a> {
         Self { subject, managed, journal, location: subject.location(), _data: data }
     }
 
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.managed.client
     }
 
-    pub fn can(&self) -> Capabilities {
+    pub(crate) fn can(&self) -> Capabilities {
         self.client().capabilities()
     }
 
-    pub async fn list<T: Listed>(&self) -> Listing<T> {
+    pub(crate) async fn list<T: Listed>(&self) -> Listing<T> {
         self.client().list(&self.location, &|_| ()).await
     }
 
-    pub async fn prepare(&self, wanted: &Action) -> Result<Prepared> {
+    pub(crate) async fn prepare(&self, wanted: &Action) -> Result<Prepared> {
         let now = match wanted.instance() {
             Some(instance) => Some(self.client().instance(instance.id().unwrap()).await?),
             None => None,
@@ -54,13 +54,13 @@ impl<'a> Bench<'a> {
         prepare(&self.managed, wanted, now.as_ref(), None).await
     }
 
-    pub async fn approve(&self, wanted: &Action) -> Result<Approved> {
+    pub(crate) async fn approve(&self, wanted: &Action) -> Result<Approved> {
         let prepared = self.prepare(wanted).await?;
         Ok(Guard::default().approve(vec![prepared], |_| Ok(true))?.remove(0))
     }
 
     /// Plans and carries out.
-    pub async fn run(&self, wanted: &Action) -> (Operation, Result<()>) {
+    pub(crate) async fn run(&self, wanted: &Action) -> (Operation, Result<()>) {
         let approved = match self.approve(wanted).await {
             Ok(approved) => approved,
             Err(error) => {
@@ -71,17 +71,17 @@ impl<'a> Bench<'a> {
         self.execute(approved).await
     }
 
-    pub async fn execute(&self, approved: Approved) -> (Operation, Result<()>) {
+    pub(crate) async fn execute(&self, approved: Approved) -> (Operation, Result<()>) {
         Executor::new(self.client(), &self.journal, waiting(), &|_, _| ()).run(approved, &|_| ()).await
     }
 
-    pub async fn resume(&self, operation: Operation) -> (Operation, Result<()>) {
+    pub(crate) async fn resume(&self, operation: Operation) -> (Operation, Result<()>) {
         Executor::new(self.client(), &self.journal, waiting(), &|_, _| ()).resume(operation).await
     }
 
     /// As [`Self::run`], where it has to succeed.
     #[track_caller]
-    pub fn done<'b>(&'b self, wanted: &'b Action) -> impl Future<Output = Operation> + 'b {
+    pub(crate) fn done<'b>(&'b self, wanted: &'b Action) -> impl Future<Output = Operation> + 'b {
         let caller = std::panic::Location::caller();
         async move {
             let (operation, ended) = self.run(wanted).await;
@@ -94,7 +94,10 @@ impl<'a> Bench<'a> {
 
     /// As [`Self::run`], where it has to fail: the kind and the message.
     #[track_caller]
-    pub fn refused<'b>(&'b self, wanted: &'b Action) -> impl Future<Output = (ErrorKind, String)> + 'b {
+    pub(crate) fn refused<'b>(
+        &'b self,
+        wanted: &'b Action,
+    ) -> impl Future<Output = (ErrorKind, String)> + 'b {
         let caller = std::panic::Location::caller();
         async move {
             let (_, ended) = self.run(wanted).await;
@@ -104,45 +107,45 @@ impl<'a> Bench<'a> {
     }
 
     /// Makes an instance and gives back its id.
-    pub async fn create(&self, spec: InstanceSpec) -> ResourceId {
+    pub(crate) async fn create(&self, spec: InstanceSpec) -> ResourceId {
         self.done(&Action::CreateInstance { spec }).await.resource().expect("what was made has an id")
     }
 
-    pub async fn instance(&self, id: &ResourceId) -> Instance {
+    pub(crate) async fn instance(&self, id: &ResourceId) -> Instance {
         self.client().instance(id).await.unwrap()
     }
 
-    pub async fn state(&self, id: &ResourceId) -> State {
+    pub(crate) async fn state(&self, id: &ResourceId) -> State {
         self.instance(id).await.state()
     }
 
     /// Deletes an instance, whatever it does.
-    pub async fn remove(&self, id: &ResourceId) {
+    pub(crate) async fn remove(&self, id: &ResourceId) {
         let consents =
             Consents { running: true, volumes: true, snapshots: true, saved_state: true, nvram: true };
         self.done(&Action::DeleteInstance { instance: id.clone().into(), consents }).await;
     }
 
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.client().close().await;
     }
 }
 
 /// A spec that starts at once.
-pub fn started(spec: InstanceSpec) -> InstanceSpec {
+pub(crate) fn started(spec: InstanceSpec) -> InstanceSpec {
     InstanceSpec { start: true, ..spec }
 }
 
 /// A stop that does not wait for the instance.
-pub fn forced() -> Stop {
+pub(crate) fn forced() -> Stop {
     Stop { grace: Span(Duration::ZERO), force: true, ..Stop::default() }
 }
 
 /// A stop that waits for as long as an emulated guest may take to boot first.
-pub fn graceful() -> Stop {
+pub(crate) fn graceful() -> Stop {
     Stop { grace: Span(Duration::from_secs(90)), force: false, ..Stop::default() }
 }
 
-pub fn waiting() -> Waiting {
+pub(crate) fn waiting() -> Waiting {
     Waiting { last: true, timeout: Duration::from_secs(120) }
 }

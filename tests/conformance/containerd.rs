@@ -10,6 +10,7 @@ use barograph::provider::{Collector, InstanceSpec, Provider, SizeSpec};
 use super::{Subject, suite};
 
 const MIB: u64 = 1 << 20;
+const NAMESPACE: &str = "conform";
 
 struct Containerd {
     state: PathBuf,
@@ -23,6 +24,7 @@ struct Rig(PathBuf);
 impl Rig {
     fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rigs/containerd.sh"));
+        command.env("RIG_NAMESPACE", NAMESPACE);
         let output = command.arg(arguments[0]).arg(&self.0).args(&arguments[1..]).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -66,7 +68,7 @@ impl Subject for Containerd {
     }
 
     fn location(&self) -> String {
-        "rig".into()
+        NAMESPACE.into()
     }
 
     fn instance(&self, name: &str) -> InstanceSpec {

@@ -10,7 +10,7 @@ use barograph::provider::{
 use super::bench::forced;
 use super::{Bench, Report};
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("errors");
     let like = bench.list::<Instance>().await.items.remove(0).id;
     let gone = like.sibling(Kind::Instance, super::inventory::missing(&like));

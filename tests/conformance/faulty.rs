@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 /// How a change fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It is refused, and nothing is done.
     Refused,
     /// It is done, and the answer is lost.
@@ -24,7 +24,7 @@ pub enum Fault {
     Unheard,
 }
 
-pub struct Faulty {
+pub(crate) struct Faulty {
     inner: Arc<dyn Provider>,
     fault: Mutex<Option<(usize, Fault)>>,
     changes: AtomicUsize,
@@ -32,12 +32,12 @@ pub struct Faulty {
 
 impl Faulty {
     /// The change of this number, from 0, fails.
-    pub fn new(inner: Arc<dyn Provider>, at: usize, fault: Fault) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Provider>, at: usize, fault: Fault) -> Self {
         Self { inner, fault: Mutex::new(Some((at, fault))), changes: AtomicUsize::new(0) }
     }
 
     /// Whether it has failed.
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.fault.lock().is_none()
     }
 

@@ -6,7 +6,7 @@ use barograph::provider::Action;
 
 use super::{Bench, Report};
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("images");
     let Some((archive, name)) = bench.subject.archive().filter(|_| bench.can().import_images) else {
         report.absent("import");

@@ -11,7 +11,7 @@ use barograph::provider::{Action, Consents, Stop, Token};
 use super::bench::{forced, graceful, started};
 use super::{Bench, Report};
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("life cycle");
     let mut spec = bench.subject.instance("suite-life");
     spec.tags.insert("team".into(), "suite".into());

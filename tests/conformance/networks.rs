@@ -6,7 +6,7 @@ use barograph::provider::{Action, NetworkSpec};
 
 use super::{Bench, Report};
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("networks");
     if !bench.can().make_networks {
         report.absent("networks");

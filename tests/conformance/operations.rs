@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::bench::{forced, started, waiting};
 use super::{Bench, Report};
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("interrupted operations");
     let wanted = Action::CreateInstance { spec: started(bench.subject.instance("suite-cut")) };
     let steps = bench.prepare(&wanted).await.unwrap().plan.steps.len();

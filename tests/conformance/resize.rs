@@ -7,7 +7,7 @@ use barograph::provider::{Action, Downtime, ResizePolicy, SizeSpec};
 use super::bench::{forced, started};
 use super::{Bench, Report};
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("resize");
     let spec = bench.subject.instance("suite-size");
     let small = spec.size.clone();

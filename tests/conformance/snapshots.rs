@@ -6,7 +6,7 @@ use barograph::provider::{Action, Consents, DiskSpec, SnapshotSpec, VolumeSpec};
 
 use super::{Bench, Report};
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("snapshots");
     if !bench.can().make_snapshots {
         report.absent("snapshots");

@@ -6,7 +6,7 @@ use barograph::model::resource::ResourceId;
 use barograph::provider::{Action, Collector, InstanceSpec, Provider, SizeSpec};
 
 /// A provider with a rig.
-pub trait Subject: Send + Sync {
+pub(crate) trait Subject: Send + Sync {
     /// The provider's name.
     fn name(&self) -> &'static str;
 

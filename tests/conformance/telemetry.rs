@@ -14,7 +14,7 @@ use super::{Bench, Report};
 /// Some tables are read at a slower pace than others.
 const COLLECTIONS: usize = 12;
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("telemetry");
     let collector = bench.subject.collector();
     let shards = collector.discover().await.unwrap();

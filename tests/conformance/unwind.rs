@@ -11,7 +11,7 @@ use super::bench::{forced, started};
 use super::faulty::{Fault, Faulty};
 use super::{Bench, Report};
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("unwinding");
     let running = bench.create(started(bench.subject.instance("suite-running"))).await;
     let stopped = bench.create(bench.subject.instance("suite-stopped")).await;

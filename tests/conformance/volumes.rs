@@ -9,7 +9,7 @@ use super::{Bench, Report};
 
 const MIB: u64 = 1 << 20;
 
-pub async fn check(bench: &Bench<'_>, report: &mut Report) {
+pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("volumes");
     if !bench.can().volumes {
         report.absent("volumes");

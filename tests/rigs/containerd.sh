@@ -13,14 +13,15 @@
 #   containerd.sh daemon STATE stop|start   stops and starts containerd; the containers live on
 #
 # STATE (default: $BAROGRAPH_CONTAINERD_RIG, else /tmp/barograph-containerd) holds everything: socket, root, logs,
-# settings. rig-busy uses a processor and writes to its disk, rig-idle does nothing, rig-mem holds some 32 MiB. They are
-# in the namespace `rig`; their control groups are under /rig-<hash of STATE>, so that several rigs can run.
+# settings. $RIG_NAMESPACE (default: rig) is their namespace: runc keeps containers of all daemons together, so that rigs
+# at the same time need different ones. rig-busy uses a processor and writes to its disk, rig-idle does nothing, rig-mem holds some 32 MiB. They are
+# in that namespace; their control groups are under /rig-<hash of STATE>, so that several rigs can run.
 # Needs root and a writable /sys/fs/cgroup; no network, no registry, no systemd. RIG_NO_APT=1 never installs anything.
 set -eu
 export LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
 
-NS=rig
+NS=${RIG_NAMESPACE:-rig}
 IMAGE=rig.local/busybox:1
 CONTAINERS="rig-busy rig-idle rig-mem"
 

@@ -2,6 +2,7 @@
 # A libvirtd of its own with two guests, one busy and one idle, for tests of the kvm provider.
 #
 #   kvm.sh up      [STATE]   installs what is missing, starts the daemon, boots both guests
+#   kvm.sh bare    [STATE]   as up, without guests: the daemon, a kernel and an initial ram disk in STATE, an empty pool
 #   kvm.sh down    [STATE]   ends guests and daemon, removes STATE
 #   kvm.sh status  [STATE]   one line per guest; succeeds only when both run
 #   kvm.sh uri     [STATE]   the connection URI
@@ -21,6 +22,7 @@ PATH=$PATH:/usr/sbin:/sbin
 MEMORY_MIB=128
 NETWORK=rignet
 GUESTS="rig-idle rig-busy"
+POOL=rigpool
 
 log() { printf 'kvm rig: %s\n' "$*" >&2; }
 die() { log "$*"; exit 1; }
@@ -163,7 +165,7 @@ CONF
 daemon_start() {
     answers && return 0
     rm -f "$S/run/libvirtd.pid"
-    inside sh -c 'LIBVIRT_LOG_OUTPUTS="2:file:/var/log/libvirt/libvirtd.log" exec libvirtd -d' \
+    inside sh -c 'LIBVIRT_LOG_OUTPUTS="2:file:/var/log/libvirt/libvirtd.log" exec libvirtd -d -p /run/libvirt/libvirtd.pid' \
         </dev/null >>"$S/libvirtd.out" 2>&1 || die "libvirtd did not start; see $S/libvirtd.out"
     tries=0
     until answers; do
@@ -176,7 +178,7 @@ daemon_start() {
 daemon_stop() {
     # shellcheck disable=SC2016
     inside sh -c '
-        pid=$(cat /run/libvirtd.pid /run/libvirt/libvirtd.pid 2>/dev/null | head -n 1)
+        pid=$(cat /run/libvirt/libvirtd.pid 2>/dev/null)
         [ -n "$pid" ] || exit 0
         kill "$pid" 2>/dev/null || exit 0
         tries=0
@@ -311,7 +313,7 @@ XML
     V net-info $NETWORK | grep -Eq '^Active: +yes' || V net-start $NETWORK >/dev/null
 }
 
-up() {
+bare() {
     [ "$(id -u)" = 0 ] || die "needs root"
     install
     kernel
@@ -319,6 +321,14 @@ up() {
     daemon_start
     cmp -s "$KERNEL" "$S/vmlinuz" || cp "$KERNEL" "$S/vmlinuz"
     [ -s "$S/initrd.gz" ] || initrd "$S/initrd.gz"
+}
+
+pool() { # a pool over the folder of the disks
+    V pool-info $POOL >/dev/null 2>&1 || V pool-create-as $POOL dir --target "$S/pool" >/dev/null
+}
+
+up() {
+    bare
     network
     guest rig-idle idle 2 1 1
     guest rig-busy busy 1 2 2
@@ -371,9 +381,13 @@ signal() { # signal name
 command=${1:-}
 case $command in
 install) install ;;
-up | down | status | uri)
+up | bare | down | status | uri)
     state "${2:-}"
-    case $command in uri) echo "$URI" ;; *) $command ;; esac
+    case $command in
+    uri) echo "$URI" ;;
+    bare) bare && pool ;;
+    *) $command ;;
+    esac
     ;;
 virsh | freeze | thaw | daemon)
     [ $# -ge 3 ] || die "$command needs STATE and an argument"

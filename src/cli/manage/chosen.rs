@@ -9,7 +9,7 @@ use super::{change, exit, list, tell};
 use crate::analytics::resources::{self, Row};
 use crate::cli::screen::Screen;
 use crate::manage::{Managed, Places, Prepared, Subject, prepare, select};
-use crate::model::resource::{Instance, Kind, ResourceId};
+use crate::model::resource::{Instance, ResourceId};
 use crate::provider::client::Listed;
 use crate::provider::{Action, Listing};
 use crate::{Error, Result};
@@ -45,13 +45,13 @@ impl Chosen {
         screen: &Screen,
     ) -> Result<Found<T>> {
         if self.names.is_empty() && self.selection.expression.is_none() {
-            let reason = format!("say which: names of {}s, or --where with an expression", T::KIND);
+            let reason = format!("say which: names of {}s, or --where with an expression", <T as Row>::KIND);
             return Err(Error::invalid("choose", reason));
         }
         if !self.names.is_empty() && self.selection.expression.is_some() {
             return Err(Error::invalid("choose", "give names or --where, not both"));
         }
-        let listing: Listing<T> = list::gathered(managed, T::KIND, &self.places(), screen).await;
+        let listing: Listing<T> = list::gathered(managed, &self.places(), screen).await;
         if let Some(expression) = &self.selection.expression {
             for error in &listing.errors {
                 tell(&format!("failed: {}", error.chain()));
@@ -59,7 +59,7 @@ impl Chosen {
             let chosen = resources::matching(&listing.items, expression).await?;
             let items: Vec<_> = chosen.into_iter().filter_map(|at| listing.items.get(at).cloned()).collect();
             if items.is_empty() {
-                let reason = format!("the expression is true for no {}", T::KIND);
+                let reason = format!("the expression is true for no {}", <T as Row>::KIND);
                 return Err(
                     Error::new(crate::ErrorKind::NotFound, "choose", reason).with_resource(expression)
                 );
@@ -68,7 +68,7 @@ impl Chosen {
         }
         let mut items: Vec<T> = Vec::new();
         for name in &self.names {
-            let found = select::one(&listing, T::KIND.as_str(), name)?;
+            let found = select::one(&listing, <T as Row>::KIND.as_str(), name)?;
             if !items.iter().any(|item| item.id() == found.id()) {
                 items.push(found.clone());
             }
@@ -91,14 +91,9 @@ impl Chosen {
 }
 
 /// One resource by name, in any place.
-pub(super) async fn one<T: Listed + Subject>(
-    managed: &[Managed],
-    kind: Kind,
-    name: &str,
-    screen: &Screen,
-) -> Result<T> {
-    let listing: Listing<T> = list::gathered(managed, kind, &Places::default(), screen).await;
-    select::one(&listing, kind.as_str(), name).cloned()
+pub(super) async fn one<T: Listed + Subject>(managed: &[Managed], name: &str, screen: &Screen) -> Result<T> {
+    let listing: Listing<T> = list::gathered(managed, &Places::default(), screen).await;
+    select::one(&listing, T::KIND.as_str(), name).cloned()
 }
 
 /// The provider that a resource belongs to.

@@ -10,7 +10,7 @@ use super::list;
 use crate::Result;
 use crate::cli::screen::Screen;
 use crate::manage::Managed;
-use crate::model::resource::{Image, Kind};
+use crate::model::resource::Image;
 use crate::provider::Action;
 
 /// Arguments of `barograph images`.
@@ -75,11 +75,11 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
     let connection = &args.connection;
     match args.verb {
         Verb::List { at, selection, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Image, &at.places(), screen).await;
+            let all = list::gathered(&connection.open()?, &at.places(), screen).await;
             list::print::<Image>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Image, &Default::default(), screen).await;
+            let all = list::gathered(&connection.open()?, &Default::default(), screen).await;
             list::show::<Image>(all, &name, &shown).await
         }
         Verb::Import { archive, name, region, changing } => {

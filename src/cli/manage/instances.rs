@@ -10,7 +10,7 @@ use super::arguments::{Changing, Connection, Selection, Shown, Where, pair, pair
 use super::chosen::{self, Chosen};
 use super::list;
 use crate::cli::screen::Screen;
-use crate::model::resource::{Instance, Kind, Volume};
+use crate::model::resource::{Instance, Volume};
 use crate::model::{Size, Span};
 use crate::provider::{
     Action, Consents, DiskSpec, InstanceSpec, KernelSpec, ResizePolicy, SizeSpec, Stop, Target, VolumeSpec,
@@ -220,11 +220,11 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
     let id = |instance: &Instance| Target::Id(instance.id.clone());
     match args.verb {
         Verb::List { at, selection, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Instance, &at.places(), screen).await;
+            let all = list::gathered(&connection.open()?, &at.places(), screen).await;
             list::print::<Instance>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Instance, &Default::default(), screen).await;
+            let all = list::gathered(&connection.open()?, &Default::default(), screen).await;
             list::show::<Instance>(all, &name, &shown).await
         }
         Verb::Create(create) => {
@@ -233,7 +233,7 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
                 let mut spec = create.spec()?;
                 for name in &create.volume {
                     let managed = std::slice::from_ref(managed);
-                    let volume: Volume = chosen::one(managed, Kind::Volume, name, screen).await?;
+                    let volume: Volume = chosen::one(managed, name, screen).await?;
                     spec.disks.push(DiskSpec::Volume(volume.id.into()));
                 }
                 Ok(Action::CreateInstance { spec })

@@ -12,7 +12,6 @@ use crate::analytics::resources::{self, Row};
 use crate::cli::output::Format;
 use crate::cli::screen::Screen;
 use crate::manage::{Managed, Places, Subject, gather, select};
-use crate::model::resource::Kind;
 use crate::provider::Listing;
 use crate::provider::client::Listed;
 use crate::{Error, Result};
@@ -23,22 +22,17 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// Lists a kind from all places, with progress on a terminal.
-pub(super) async fn gathered<T: Listed>(
-    managed: &[Managed],
-    kind: Kind,
-    places: &Places,
-    screen: &Screen,
-) -> Listing<T> {
+pub(super) async fn gathered<T: Listed>(managed: &[Managed], places: &Places, screen: &Screen) -> Listing<T> {
     let began = Instant::now();
     let drawn = Mutex::new(began);
     let progress = |found: usize| {
         let mut drawn = drawn.lock();
         if Screen::is_terminal() && began.elapsed() > PATIENCE && drawn.elapsed() > REDRAW {
             *drawn = Instant::now();
-            screen.draw(vec![format!("{found} {kind}s so far, {:.0} s", began.elapsed().as_secs_f64())]);
+            screen.draw(vec![format!("{found} {}s so far, {:.0} s", T::KIND, began.elapsed().as_secs_f64())]);
         }
     };
-    let listing = gather::list(managed, kind, places, &progress).await;
+    let listing = gather::list(managed, places, &progress).await;
     screen.draw(Vec::new());
     listing
 }

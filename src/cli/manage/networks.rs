@@ -10,7 +10,7 @@ use super::list;
 use crate::Result;
 use crate::cli::screen::Screen;
 use crate::manage::Managed;
-use crate::model::resource::{Kind, Network};
+use crate::model::resource::Network;
 use crate::provider::{Action, NetworkSpec};
 
 /// Arguments of `barograph networks`.
@@ -80,11 +80,11 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
     let connection = &args.connection;
     match args.verb {
         Verb::List { at, selection, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Network, &at.places(), screen).await;
+            let all = list::gathered(&connection.open()?, &at.places(), screen).await;
             list::print::<Network>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Network, &Default::default(), screen).await;
+            let all = list::gathered(&connection.open()?, &Default::default(), screen).await;
             list::show::<Network>(all, &name, &shown).await
         }
         Verb::Create { name, cidr, mode, region, tag, changing } => {

@@ -9,7 +9,7 @@ use super::chosen::{self, Chosen};
 use super::list;
 use crate::cli::screen::Screen;
 use crate::manage::Managed;
-use crate::model::resource::{Instance, Kind, Snapshot, Volume};
+use crate::model::resource::{Instance, Snapshot, Volume};
 use crate::provider::{Action, SnapshotSpec};
 use crate::{Error, Result};
 
@@ -90,23 +90,19 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
     let connection = &args.connection;
     match args.verb {
         Verb::List { at, selection, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Snapshot, &at.places(), screen).await;
+            let all = list::gathered(&connection.open()?, &at.places(), screen).await;
             list::print::<Snapshot>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Snapshot, &Default::default(), screen).await;
+            let all = list::gathered(&connection.open()?, &Default::default(), screen).await;
             list::show::<Snapshot>(all, &name, &shown).await
         }
         Verb::Create { name, instance, volume, description, disks_only, tag, changing } => {
             let wanted = async |managed: &Managed| {
                 let managed = std::slice::from_ref(managed);
                 let of = match (instance, volume) {
-                    (Some(name), _) => {
-                        chosen::one::<Instance>(managed, Kind::Instance, &name, screen).await?.id
-                    }
-                    (None, Some(name)) => {
-                        chosen::one::<Volume>(managed, Kind::Volume, &name, screen).await?.id
-                    }
+                    (Some(name), _) => chosen::one::<Instance>(managed, &name, screen).await?.id,
+                    (None, Some(name)) => chosen::one::<Volume>(managed, &name, screen).await?.id,
                     (None, None) => {
                         return Err(Error::invalid("create snapshot", "say of what: --instance or --volume"));
                     }

@@ -10,7 +10,7 @@ use super::list;
 use crate::Result;
 use crate::cli::screen::Screen;
 use crate::manage::Managed;
-use crate::model::resource::{Kind, Network, Subnet};
+use crate::model::resource::{Network, Subnet};
 use crate::provider::{Action, SubnetSpec};
 
 /// Arguments of `barograph subnets`.
@@ -80,17 +80,17 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
     let connection = &args.connection;
     match args.verb {
         Verb::List { at, selection, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Subnet, &at.places(), screen).await;
+            let all = list::gathered(&connection.open()?, &at.places(), screen).await;
             list::print::<Subnet>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Subnet, &Default::default(), screen).await;
+            let all = list::gathered(&connection.open()?, &Default::default(), screen).await;
             list::show::<Subnet>(all, &name, &shown).await
         }
         Verb::Create { name, network, cidr, zone, tag, changing } => {
             let wanted = async |managed: &Managed| {
                 let managed = std::slice::from_ref(managed);
-                let network: Network = chosen::one(managed, Kind::Network, &network, screen).await?;
+                let network: Network = chosen::one(managed, &network, screen).await?;
                 let spec = SubnetSpec { name, network: network.id, cidr, zone, tags: pairs(&tag) };
                 Ok(Action::CreateSubnet { spec })
             };

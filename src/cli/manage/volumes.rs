@@ -11,7 +11,7 @@ use crate::Result;
 use crate::cli::screen::Screen;
 use crate::manage::{Managed, Subject, prepare};
 use crate::model::Size;
-use crate::model::resource::{Instance, Kind, Snapshot, Volume};
+use crate::model::resource::{Instance, Snapshot, Volume};
 use crate::provider::{Action, VolumeSpec};
 
 /// Arguments of `barograph volumes`.
@@ -123,23 +123,19 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
     let connection = &args.connection;
     match args.verb {
         Verb::List { at, selection, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Volume, &at.places(), screen).await;
+            let all = list::gathered(&connection.open()?, &at.places(), screen).await;
             list::print::<Volume>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open()?, Kind::Volume, &Default::default(), screen).await;
+            let all = list::gathered(&connection.open()?, &Default::default(), screen).await;
             list::show::<Volume>(all, &name, &shown).await
         }
         Verb::Create { name, size, region, class, volume_format, from, from_snapshot, tag, changing } => {
             let wanted = async |managed: &Managed| {
                 let managed = std::slice::from_ref(managed);
                 let from = match (from, from_snapshot) {
-                    (Some(from), _) => {
-                        Some(chosen::one::<Volume>(managed, Kind::Volume, &from, screen).await?.id)
-                    }
-                    (None, Some(from)) => {
-                        Some(chosen::one::<Snapshot>(managed, Kind::Snapshot, &from, screen).await?.id)
-                    }
+                    (Some(from), _) => Some(chosen::one::<Volume>(managed, &from, screen).await?.id),
+                    (None, Some(from)) => Some(chosen::one::<Snapshot>(managed, &from, screen).await?.id),
                     (None, None) => None,
                 };
                 let size_bytes = size.map(|size| size.0);
@@ -164,8 +160,8 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
         }
         Verb::Attach { name, instance, device, changing } => {
             let managed = connection.open()?;
-            let volume: Volume = chosen::one(&managed, Kind::Volume, &name, screen).await?;
-            let instance: Instance = chosen::one(&managed, Kind::Instance, &instance, screen).await?;
+            let volume: Volume = chosen::one(&managed, &name, screen).await?;
+            let instance: Instance = chosen::one(&managed, &instance, screen).await?;
             let wanted = Action::AttachVolume {
                 volume: volume.id.clone().into(),
                 instance: instance.id.clone().into(),
@@ -175,12 +171,12 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
         }
         Verb::Detach { name, instance, changing } => {
             let managed = connection.open()?;
-            let volume: Volume = chosen::one(&managed, Kind::Volume, &name, screen).await?;
+            let volume: Volume = chosen::one(&managed, &name, screen).await?;
             let instance = match instance {
                 Some(instance) => instance,
                 None => holder(&volume)?,
             };
-            let instance: Instance = chosen::one(&managed, Kind::Instance, &instance, screen).await?;
+            let instance: Instance = chosen::one(&managed, &instance, screen).await?;
             let wanted = Action::DetachVolume {
                 volume: volume.id.clone().into(),
                 instance: instance.id.clone().into(),

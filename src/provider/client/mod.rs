@@ -16,7 +16,7 @@ pub use retry::Retries;
 
 use super::{Action, Capabilities, Done, Inventory, Listing, Pages, Plan, Provider, Scope, Token, perform};
 use crate::model::resource::{
-    Image, Instance, Network, Price, Region, ResourceId, Size, Snapshot, Subnet, Volume, Zone,
+    Image, Instance, Kind, Network, Price, Region, ResourceId, Size, Snapshot, Subnet, Volume, Zone,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -54,13 +54,18 @@ pub struct Client {
 
 /// A kind of resource that can be listed place by place.
 pub trait Listed: Sized + Send {
+    /// Which.
+    const KIND: Kind;
+
     /// Its pages.
     fn pages<'a>(inventory: &'a dyn Inventory, location: &'a str) -> Pages<'a, Self>;
 }
 
 macro_rules! listed {
-    ($($type:ty: $method:ident),*) => {$(
+    ($($type:ident: $method:ident),*) => {$(
         impl Listed for $type {
+            const KIND: Kind = Kind::$type;
+
             fn pages<'a>(inventory: &'a dyn Inventory, location: &'a str) -> Pages<'a, Self> {
                 inventory.$method(location)
             }
@@ -94,6 +99,11 @@ impl Client {
 
     /// What a place has of one kind. `progress` hears how many there are so far.
     pub async fn list<T: Listed>(&self, location: &str, progress: &(dyn Fn(usize) + Sync)) -> Listing<T> {
+        if !self.capabilities().lists(T::KIND) {
+            let mut none = Listing::default();
+            none.fail([self.named(crate::provider::absent_error(T::KIND))]);
+            return none;
+        }
         self.read_pages(location, T::pages(self.provider.inventory(), location), progress).await
     }
 

@@ -129,7 +129,7 @@ fn messages(blob: &Blob, file: Option<File>) -> impl Stream<Item = WriteContentR
         )
     });
     // The word that it is whole follows only if it is.
-    let empty = (size == 0).then(|| (0, first));
+    let empty = (size == 0).then_some((0, first));
     stream::iter(empty).chain(parts).flat_map(move |(end, part)| {
         let commit = (end == size).then(|| WriteContentRequest { offset: size, ..commit.clone() });
         stream::iter([part].into_iter().chain(commit))

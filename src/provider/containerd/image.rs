@@ -95,7 +95,7 @@ async fn of_manifest(space: &Space, image: &Image, target: &Descriptor) -> Resul
     let manifest: ImageManifest = json(space, &target.digest).await?;
     let config_digest = manifest.config().digest().to_string();
     let config: ImageConfiguration = json(space, &config_digest).await?;
-    let diff_ids: Vec<String> = config.rootfs().diff_ids().to_vec();
+    let diff_ids: Vec<String> = config.rootfs().diff_ids().clone();
     let layers: Vec<_> = manifest.layers().iter().map(descriptor).collect();
     if layers.len() != diff_ids.len() {
         return Err(bad("its manifest and its configuration do not agree about its layers"));

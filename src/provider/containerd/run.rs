@@ -79,7 +79,7 @@ impl Running<'_> {
         let request = StartRequest { container_id: self.id().to_owned(), exec_id: String::new() };
         let started = self.space.tasks().await?.start(self.space.request(request)).await;
         if let Err(error) = started.answered("start", self.id()) {
-            self.delete_task().await.map(drop).unwrap_or_else(|left| tracing::warn!("{}", left.chain()));
+            self.delete_task().await.map_or_else(|left| tracing::warn!("{}", left.chain()), drop);
             return Err(error);
         }
         // What it ended with before does not count any more.

@@ -226,7 +226,7 @@ mod tests {
         let mut session = session("test:///default");
         let listed = session.with("list", Connection::list).unwrap();
         assert_eq!(listed.len(), 1);
-        assert_eq!((listed[0].guest.name.as_str(), listed[0].state.0), ("test", 1));
+        assert_eq!((listed[0].guest.name.as_str(), listed[0].state.state), ("test", 1));
         session.with("list", Connection::list).unwrap();
         assert_eq!(session.generation(), 1);
         assert!(session.hostname().is_some());

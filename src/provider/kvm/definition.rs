@@ -208,6 +208,7 @@ impl Draft {
         line(format_args!("<clock offset='utc'/><on_poweroff>destroy</on_poweroff>"));
         line(format_args!("<on_reboot>restart</on_reboot><on_crash>destroy</on_crash><devices>"));
         if machine == Some("q35") {
+            line(format_args!("<controller type='pci' index='0' model='pcie-root'/>"));
             for _ in 0..SPARE_PORTS {
                 line(format_args!("<controller type='pci' model='pcie-root-port'/>"));
             }

@@ -19,6 +19,8 @@ pub(super) struct Definition {
     pub(super) kind: String,
     pub(super) vcpus: u32,
     pub(super) max_vcpus: u32,
+    /// Whether processors were added after its process began.
+    pub(super) added_vcpus: bool,
     pub(super) memory: u64,
     pub(super) max_memory: u64,
     pub(super) architecture: Option<String>,
@@ -100,6 +102,10 @@ impl Definition {
             kind: domain.attribute("type").unwrap_or_default().to_owned(),
             vcpus: vcpus.unwrap_or(max_vcpus),
             max_vcpus,
+            added_vcpus: child(domain, "vcpus").is_some_and(|vcpus| {
+                let yes = |vcpu: Node<'_, '_>, name| vcpu.attribute(name) == Some("yes");
+                children(vcpus, "vcpu").any(|vcpu| yes(vcpu, "enabled") && yes(vcpu, "hotpluggable"))
+            }),
             memory: current.unwrap_or(max_memory),
             max_memory,
             architecture: attribute("arch"),
@@ -206,7 +212,9 @@ mod tests {
             <b:tag key='empty'/><b:image>default/base</b:image><b:created>2026-01-01T00:00:00Z</b:created>
             </b:instance></metadata>
             <memory unit='KiB'>262144</memory><currentMemory unit='KiB'>131072</currentMemory>
-            <vcpu placement='static' current='2'>4</vcpu>
+            <vcpu placement='static' current='2'>4</vcpu><vcpus>
+            <vcpu id='0' enabled='yes' hotpluggable='no'/><vcpu id='1' enabled='yes' hotpluggable='yes'/>
+            <vcpu id='2' enabled='no' hotpluggable='yes'/></vcpus>
             <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type><nvram>/n</nvram></os><devices>
             <disk type='file' device='disk'><source file='/p/a'/><target dev='vda' bus='virtio'/><shareable/></disk>
             <disk type='volume' device='disk'><source pool='p' volume='b'/><target dev='vdb'/></disk>
@@ -216,7 +224,7 @@ mod tests {
             <target dev='vnet0'/></interface><interface type='bridge'><source bridge='br0'/></interface>
             </devices></domain>";
         let read = Definition::read(xml, "web").unwrap();
-        assert_eq!((read.vcpus, read.max_vcpus), (2, 4));
+        assert_eq!((read.vcpus, read.max_vcpus, read.added_vcpus), (2, 4, true));
         assert_eq!((read.memory, read.max_memory), (128 << 20, 256 << 20));
         assert_eq!(read.machine.as_deref(), Some("pc-q35-7.2"));
         assert_eq!(read.nvram.as_deref(), Some("/n"));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::change::Change;
 use super::mailbox::Event;
-use super::state::Raw;
+use super::state::Native;
 use super::sys::{Listed, Named, Record};
 use crate::provider::rates::Rates;
 
@@ -21,7 +21,7 @@ pub(super) struct Guest {
     /// Number of this run; `None` while it does not run.
     pub(super) run: Option<u32>,
     /// libvirt's state of it.
-    pub(super) state: Raw,
+    pub(super) state: Native,
     /// Processors that it has, or will have.
     pub(super) vcpus: Option<u32>,
     /// Memory that it has, or will have, in KiB.
@@ -89,7 +89,7 @@ impl Inventory {
         for record in records {
             let word = |name| record.params.number(name).and_then(|number| u32::try_from(number).ok());
             let reason = word("state.reason").and_then(|reason| i32::try_from(reason).ok());
-            let state = (word("state.state").unwrap_or(0), reason.unwrap_or(0));
+            let state = Native { state: word("state.state").unwrap_or(0), reason: reason.unwrap_or(0) };
             let old = self.guests.remove(&record.guest.uuid);
             let mut guest = self.next(old, &record.guest, state);
             if let Some(outside) = record.outside {
@@ -111,7 +111,7 @@ impl Inventory {
     }
 
     /// What is remembered of a guest after it was seen again: of another run nothing but who it is and how often.
-    fn next(&mut self, old: Option<Guest>, now: &Named, state: Raw) -> Guest {
+    fn next(&mut self, old: Option<Guest>, now: &Named, state: Native) -> Guest {
         let name = now.name.clone();
         let (known, mut restarts) = old.as_ref().map_or((false, 0), |old| (true, old.restarts));
         if let Some(old) = old.filter(|old| old.run == now.run) {
@@ -141,7 +141,7 @@ mod tests {
 
     fn listed(uuid: &str, run: Option<u32>, state: u32) -> Listed {
         let guest = Named { uuid: uuid.into(), name: format!("guest-{uuid}"), run };
-        Listed { guest, state: (state, 0), vcpus: Some(2), memory_kib: Some(1024) }
+        Listed { guest, state: (state, 0).into(), vcpus: Some(2), memory_kib: Some(1024) }
     }
 
     fn record(uuid: &str, run: u32) -> Record {
@@ -207,7 +207,7 @@ mod tests {
         let mut inventory = Inventory::default();
         inventory.update(vec![listed("a", Some(1), 1)]);
         inventory.refresh(&[record("a", 1), record("c", 3)]);
-        assert_eq!(guest(&mut inventory, "a").state.0, 3);
+        assert_eq!(guest(&mut inventory, "a").state.state, 3);
         assert_eq!(guest(&mut inventory, "a").vcpus, Some(2), "what the reading does not say stays");
         assert_eq!(guest(&mut inventory, "c").run, Some(3));
     }

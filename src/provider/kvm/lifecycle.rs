@@ -62,7 +62,7 @@ impl Lifecycle for KvmProvider {
         let id = id.clone();
         self.call(SUSPEND, move |link| {
             let guest = link.guest(SUSPEND, &id)?;
-            match super::state::state(guest.raw) {
+            match guest.native.state() {
                 State::Suspended => return Ok(Done::already()),
                 State::Running => {}
                 _ if guest.is_saved() => return Ok(Done::already()),
@@ -91,10 +91,12 @@ impl Lifecycle for KvmProvider {
         id: &ResourceId,
         size: &SizeSpec,
         policy: ResizePolicy,
-        _token: Token,
+        token: Token,
     ) -> Result<Done> {
         let (id, size) = (id.clone(), self.sizes.resolve(size)?);
-        self.call("resize", move |link| resize::resize(&link.guest("resize", &id)?, &size, policy)).await
+        // A balloon follows slowly: the same step must not ask twice.
+        self.once(token, "resize", move |link| resize::resize(&link.guest("resize", &id)?, &size, policy))
+            .await
     }
 
     async fn delete(&self, id: &ResourceId, consents: Consents, _token: Token) -> Result<Done> {
@@ -184,7 +186,7 @@ pub(super) fn look_at(link: &Link, draft: &Draft) -> Result<Host> {
 
 /// Starts it from nothing, from its kept memory, or lets it go on.
 fn start(guest: &Guest) -> Result<Done> {
-    match guest.raw.0 {
+    match guest.native.state {
         virt_sys::VIR_DOMAIN_RUNNING | virt_sys::VIR_DOMAIN_BLOCKED => return Ok(Done::already()),
         virt_sys::VIR_DOMAIN_PAUSED => drop(guest.domain.resume().during(START, &guest.name)?),
         virt_sys::VIR_DOMAIN_PMSUSPENDED => drop(guest.domain.pm_wakeup(0).during(START, &guest.name)?),
@@ -274,7 +276,7 @@ fn look(link: &Link, id: &ResourceId, first: bool, ask: bool, force: bool) -> Re
 
 /// Asks a guest to stop. One that stands still cannot hear it: it goes on first.
 fn request(guest: &Guest) -> Result<()> {
-    match guest.raw.0 {
+    match guest.native.state {
         virt_sys::VIR_DOMAIN_PAUSED => drop(guest.domain.resume().during(STOP, &guest.name)?),
         virt_sys::VIR_DOMAIN_PMSUSPENDED => drop(guest.domain.pm_wakeup(0).during(STOP, &guest.name)?),
         virt_sys::VIR_DOMAIN_SHUTDOWN => return Ok(()),

@@ -9,7 +9,7 @@ use virt::storage_vol::StorageVol;
 
 use super::domain::{Behind, Definition};
 use super::error::{During, refused};
-use super::state::{Raw, is_active};
+use super::state::Native;
 use super::{error, sys};
 use crate::model::resource::{Kind, ResourceId};
 use crate::provider::Scope;
@@ -29,7 +29,7 @@ pub(super) struct Link {
 /// A guest with its present state.
 pub(super) struct Guest {
     pub(super) domain: Domain,
-    pub(super) raw: Raw,
+    pub(super) native: Native,
     /// Its name, for people.
     pub(super) name: String,
 }
@@ -85,9 +85,9 @@ impl Link {
     pub(super) fn guest(&self, operation: &str, id: &ResourceId) -> Result<Guest> {
         let uuid = self.own(operation, id, Kind::Instance)?;
         let domain = Domain::lookup_by_uuid_string(&self.connect, uuid).during(operation, uuid)?;
-        let raw = domain.get_state().during(operation, uuid)?;
+        let native = domain.get_state().during(operation, uuid)?;
         let name = domain.get_name().during(operation, uuid)?;
-        Ok(Guest { domain, raw, name })
+        Ok(Guest { domain, native: native.into(), name })
     }
 
     /// The guest of an id, or none if libvirt says that there is none.
@@ -147,7 +147,7 @@ impl Link {
 impl Guest {
     /// Whether it has a process on the hypervisor.
     pub(super) fn is_active(&self) -> bool {
-        is_active(self.raw)
+        self.native.is_active()
     }
 
     /// What it is now: while it runs how it runs, otherwise how it will.
@@ -167,7 +167,7 @@ impl Guest {
 
     /// Looks at its state again.
     pub(super) fn refresh(&mut self, operation: &str) -> Result<()> {
-        self.raw = self.domain.get_state().during(operation, &self.name)?;
+        self.native = self.domain.get_state().during(operation, &self.name)?.into();
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use super::domain::Definition;
 use super::error::During;
 use super::link::Link;
 use super::sizes::Sizes;
-use super::state::{Raw, status};
+use super::state::Native;
 use super::surroundings::{Surroundings, unless_missing};
 use super::{KvmProvider, raw};
 use crate::Result;
@@ -46,7 +46,7 @@ impl Inventory for KvmProvider {
             let mut errors = Vec::new();
             let around = Surroundings::read(link, &mut errors);
             let definition = guest.now("read")?;
-            Ok(instance(link, &around, &sizes, definition, guest.raw, guest.is_saved()))
+            Ok(instance(link, &around, &sizes, definition, guest.native, guest.is_saved()))
         })
         .await
     }
@@ -114,11 +114,11 @@ fn instances(link: &Link, sizes: &Sizes) -> Result<Page<Instance>> {
     let around = Surroundings::read(link, &mut errors);
     let saved = saved(link);
     let mut items = Vec::new();
-    for (domain, raw) in raw::states(&link.connect).during("list instances of", &link.host)? {
+    for (domain, native) in raw::states(&link.connect).during("list instances of", &link.host)? {
         match read(&domain) {
             Ok(definition) => {
                 let saved = saved.contains(&definition.uuid);
-                items.push(instance(link, &around, sizes, definition, raw, saved));
+                items.push(instance(link, &around, sizes, definition, native, saved));
             }
             Err(error) => errors.extend(unless_missing(error)),
         }
@@ -145,7 +145,7 @@ fn instance(
     around: &Surroundings,
     sizes: &Sizes,
     guest: Definition,
-    raw: Raw,
+    native: Native,
     saved: bool,
 ) -> Instance {
     let mut extra = Map::new();
@@ -161,7 +161,7 @@ fn instance(
     put("bridges", (!bridges.is_empty()).then(|| bridges.join(",")));
     Instance {
         id: link.id(Kind::Instance, &guest.uuid),
-        status: status(raw, saved),
+        status: native.status(saved),
         size: sizes.of(&guest),
         zone: None,
         disks: guest.disks.iter().map(|disk| around.disk(link, disk)).collect(),

@@ -11,10 +11,10 @@ use virt::domain::Domain;
 use virt::error::Error as Libvirt;
 use virt::network::Network;
 
-use super::state::Raw;
+use super::state::Native;
 
 /// All guests, running or not, with their states, in one call.
-pub(super) fn states(connect: &Connect) -> Result<Vec<(Domain, Raw)>, Libvirt> {
+pub(super) fn states(connect: &Connect) -> Result<Vec<(Domain, Native)>, Libvirt> {
     let mut records: *mut virt_sys::virDomainStatsRecordPtr = ptr::null_mut();
     let (groups, flags) =
         (virt_sys::VIR_DOMAIN_STATS_STATE, virt_sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
@@ -44,14 +44,17 @@ pub(super) fn states(connect: &Connect) -> Result<Vec<(Domain, Raw)>, Libvirt> {
                 // SAFETY: the name is a C string inside the array, and ends with a NUL within its 80 bytes.
                 let matches = unsafe { CStr::from_ptr(param.field.as_ptr()) } == name;
                 let is_int = param.type_ == virt_sys::VIR_TYPED_PARAM_INT as i32;
+                if !matches || !is_int {
+                    return None;
+                }
                 // SAFETY: `type_` says that libvirt wrote this member of the union.
-                (matches && is_int).then(|| unsafe { param.value.i })
+                Some(unsafe { param.value.i })
             })
         };
         let state = word(c"state.state").and_then(|state| u32::try_from(state).ok());
         Some((domain, (state.unwrap_or(virt_sys::VIR_DOMAIN_NOSTATE), word(c"state.reason").unwrap_or(0))))
     });
-    Ok(states.collect())
+    Ok(states.map(|(domain, native)| (domain, native.into())).collect())
 }
 
 /// The addresses that a network's DHCP server has given out, as (hardware address, address). A network without such a

@@ -70,7 +70,7 @@ impl Belongings {
             match other {
                 _ if disk.shared => self.others.push((Some(id), "a shared volume".into())),
                 Some(other) => {
-                    self.others.push((Some(id), format!("a volume that the guest {other} has too")))
+                    self.others.push((Some(id), format!("a volume that the guest {other} has too")));
                 }
                 None => self.volumes.push(id),
             }

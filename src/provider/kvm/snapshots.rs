@@ -83,6 +83,12 @@ fn create(link: &Link, spec: &SnapshotSpec, token: Token) -> Result<Done> {
             "this version of libvirt could not go back to it; stop the guest, or keep its memory too";
         return Err(refused(ErrorKind::Unsupported, CREATE, label, reason));
     }
+    if guest.is_active() && !outside && guest.now(CREATE)?.added_vcpus {
+        // QEMU loads the memory before libvirt adds the processors again, and fails.
+        let reason = "the guest got processors while it ran, so its memory could not be loaded again; \
+                      stop and start it, then make the snapshot";
+        return Err(refused(ErrorKind::Conflict, CREATE, label, reason));
+    }
     let xml = format!(
         "<domainsnapshot><name>{}</name><description>{}</description></domainsnapshot>",
         escaped(label),

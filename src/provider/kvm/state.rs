@@ -4,117 +4,131 @@ use virt_sys as libvirt;
 
 use crate::model::resource::{State, Status};
 
-/// What libvirt says of a guest: its `virDomainState` and the reason that belongs to it.
-pub(super) type Raw = (u32, i32);
+/// What libvirt says of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Native {
+    /// `virDomainState`.
+    pub(super) state: u32,
+    /// The reason, whose meaning depends on the state.
+    pub(super) reason: i32,
+}
 
-/// The state in our words.
-pub(super) fn state((state, reason): Raw) -> State {
-    let reason = u32::try_from(reason).unwrap_or(0);
-    match (state, reason) {
-        (libvirt::VIR_DOMAIN_RUNNING | libvirt::VIR_DOMAIN_BLOCKED, _) => State::Running,
-        (libvirt::VIR_DOMAIN_PAUSED, libvirt::VIR_DOMAIN_PAUSED_STARTING_UP) => State::Starting,
-        (libvirt::VIR_DOMAIN_PAUSED, libvirt::VIR_DOMAIN_PAUSED_SHUTTING_DOWN)
-        | (libvirt::VIR_DOMAIN_SHUTDOWN, _) => State::Stopping,
-        // Nobody asked for this pause: the guest cannot go on.
-        (
-            libvirt::VIR_DOMAIN_PAUSED,
-            libvirt::VIR_DOMAIN_PAUSED_IOERROR | libvirt::VIR_DOMAIN_PAUSED_CRASHED,
-        )
-        | (
-            libvirt::VIR_DOMAIN_SHUTOFF,
-            libvirt::VIR_DOMAIN_SHUTOFF_CRASHED | libvirt::VIR_DOMAIN_SHUTOFF_FAILED,
-        )
-        | (libvirt::VIR_DOMAIN_CRASHED, _) => State::Failed,
-        (libvirt::VIR_DOMAIN_PAUSED | libvirt::VIR_DOMAIN_PMSUSPENDED, _) => State::Suspended,
-        (libvirt::VIR_DOMAIN_SHUTOFF, _) => State::Stopped,
-        _ => State::Unknown,
+impl From<(u32, i32)> for Native {
+    fn from((state, reason): (u32, i32)) -> Self {
+        Self { state, reason }
     }
 }
 
-/// The status that an inventory shows. `saved` says that the guest's memory is kept in a file (managed save).
-pub(super) fn status(raw: Raw, saved: bool) -> Status {
-    let mut status = Status::new(state(raw), word(raw.0));
-    if saved && raw.0 == libvirt::VIR_DOMAIN_SHUTOFF {
-        status.state = State::Suspended;
-        return status.because("its memory is kept in a file (managed save)");
+impl Native {
+    /// In our words.
+    pub(super) fn state(self) -> State {
+        let reason = u32::try_from(self.reason).unwrap_or(0);
+        match (self.state, reason) {
+            (libvirt::VIR_DOMAIN_RUNNING | libvirt::VIR_DOMAIN_BLOCKED, _) => State::Running,
+            (libvirt::VIR_DOMAIN_PAUSED, libvirt::VIR_DOMAIN_PAUSED_STARTING_UP) => State::Starting,
+            (libvirt::VIR_DOMAIN_PAUSED, libvirt::VIR_DOMAIN_PAUSED_SHUTTING_DOWN)
+            | (libvirt::VIR_DOMAIN_SHUTDOWN, _) => State::Stopping,
+            // Nobody asked for this pause: the guest cannot go on.
+            (
+                libvirt::VIR_DOMAIN_PAUSED,
+                libvirt::VIR_DOMAIN_PAUSED_IOERROR | libvirt::VIR_DOMAIN_PAUSED_CRASHED,
+            )
+            | (
+                libvirt::VIR_DOMAIN_SHUTOFF,
+                libvirt::VIR_DOMAIN_SHUTOFF_CRASHED | libvirt::VIR_DOMAIN_SHUTOFF_FAILED,
+            )
+            | (libvirt::VIR_DOMAIN_CRASHED, _) => State::Failed,
+            (libvirt::VIR_DOMAIN_PAUSED | libvirt::VIR_DOMAIN_PMSUSPENDED, _) => State::Suspended,
+            (libvirt::VIR_DOMAIN_SHUTOFF, _) => State::Stopped,
+            _ => State::Unknown,
+        }
     }
-    match reason(raw) {
-        Some(reason) => status.because(reason),
-        None => status,
+
+    /// In libvirt's words, as `virsh domstate` prints it.
+    pub(super) fn word(self) -> &'static str {
+        const WORDS: [&str; 8] =
+            ["no state", "running", "idle", "paused", "in shutdown", "shut off", "crashed", "pmsuspended"];
+        word(&WORDS, self.state).unwrap_or("unknown")
     }
-}
 
-/// Whether it has a process on the hypervisor.
-pub(super) fn is_active(raw: Raw) -> bool {
-    !matches!(raw.0, libvirt::VIR_DOMAIN_SHUTOFF | libvirt::VIR_DOMAIN_CRASHED | libvirt::VIR_DOMAIN_NOSTATE)
-}
-
-/// The state as `virsh domstate` writes it.
-pub(super) fn word(state: u32) -> String {
-    match state {
-        libvirt::VIR_DOMAIN_NOSTATE => "no state",
-        libvirt::VIR_DOMAIN_RUNNING => "running",
-        libvirt::VIR_DOMAIN_BLOCKED => "idle",
-        libvirt::VIR_DOMAIN_PAUSED => "paused",
-        libvirt::VIR_DOMAIN_SHUTDOWN => "in shutdown",
-        libvirt::VIR_DOMAIN_SHUTOFF => "shut off",
-        libvirt::VIR_DOMAIN_CRASHED => "crashed",
-        libvirt::VIR_DOMAIN_PMSUSPENDED => "pmsuspended",
-        other => return format!("state {other}"),
-    }
-    .into()
-}
-
-/// Why it is in this state, where that tells more than the state does.
-pub(super) fn reason((state, reason): Raw) -> Option<&'static str> {
-    let words: &[&str] = match state {
-        libvirt::VIR_DOMAIN_RUNNING => &[
+    /// The reason in libvirt's words, where it gives one.
+    pub(super) fn why(self) -> Option<&'static str> {
+        const RUNNING: [&str; 12] = [
             "",
             "booted",
             "migrated",
             "restored",
-            "from a snapshot",
+            "from snapshot",
             "unpaused",
             "migration canceled",
             "save canceled",
-            "woken up",
-            "restarted after a crash",
-            "post-copy migration",
-            "post-copy migration failed",
-        ],
-        libvirt::VIR_DOMAIN_PAUSED => &[
+            "event wakeup",
+            "crashed",
+            "post-copy",
+            "post-copy failed",
+        ];
+        const PAUSED: [&str; 15] = [
             "",
-            "paused by a user",
-            "being migrated",
-            "being saved",
-            "being dumped",
-            "input or output error: look at the disk and its pool",
-            "stopped by its watchdog",
-            "from a snapshot",
+            "user",
+            "migrating",
+            "saving",
+            "dumping",
+            "I/O error",
+            "watchdog",
+            "from snapshot",
             "shutting down",
-            "snapshot in progress",
+            "creating snapshot",
             "crashed",
             "starting up",
-            "post-copy migration",
-            "post-copy migration failed",
-            "could not set its processors' limits",
-        ],
-        libvirt::VIR_DOMAIN_SHUTOFF => &[
+            "post-copy",
+            "post-copy failed",
+            "api error",
+        ];
+        const SHUTOFF: [&str; 9] = [
             "",
-            "shut down",
+            "shutdown",
             "destroyed",
             "crashed",
-            "migrated away",
+            "migrated",
             "saved",
-            "failed to start",
-            "from a snapshot",
-            "the daemon lost it",
-        ],
-        libvirt::VIR_DOMAIN_CRASHED => &["", "panicked"],
-        _ => &[],
-    };
-    let found = usize::try_from(reason).ok().and_then(|reason| words.get(reason));
-    found.copied().filter(|word| !word.is_empty())
+            "failed",
+            "from snapshot",
+            "daemon",
+        ];
+        let words: &[&str] = match self.state {
+            libvirt::VIR_DOMAIN_RUNNING => &RUNNING,
+            libvirt::VIR_DOMAIN_PAUSED => &PAUSED,
+            libvirt::VIR_DOMAIN_SHUTDOWN => &["", "user"],
+            libvirt::VIR_DOMAIN_SHUTOFF => &SHUTOFF,
+            libvirt::VIR_DOMAIN_CRASHED => &["", "panicked"],
+            _ => return None,
+        };
+        word(words, u32::try_from(self.reason).ok()?).filter(|word| !word.is_empty())
+    }
+
+    /// The status that an inventory shows. `saved` says that the guest's memory is kept in a file (managed save).
+    pub(super) fn status(self, saved: bool) -> Status {
+        let mut status = Status::new(self.state(), self.word());
+        if saved && self.state == libvirt::VIR_DOMAIN_SHUTOFF {
+            status.state = State::Suspended;
+            return status.because("its memory is kept in a file (managed save)");
+        }
+        match self.why() {
+            Some(reason) => status.because(reason),
+            None => status,
+        }
+    }
+
+    /// Whether it has a process on the hypervisor.
+    pub(super) fn is_active(self) -> bool {
+        let inactive =
+            [libvirt::VIR_DOMAIN_SHUTOFF, libvirt::VIR_DOMAIN_CRASHED, libvirt::VIR_DOMAIN_NOSTATE];
+        !inactive.contains(&self.state)
+    }
+}
+
+fn word(words: &[&'static str], number: u32) -> Option<&'static str> {
+    words.get(usize::try_from(number).ok()?).copied()
 }
 
 #[cfg(test)]
@@ -122,37 +136,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_in_our_words() {
-        for (raw, wanted) in [
-            ((1, 1), State::Running),
-            ((2, 0), State::Running),
-            ((3, 1), State::Suspended),
-            ((3, 5), State::Failed),
-            ((3, 8), State::Stopping),
-            ((3, 10), State::Failed),
-            ((3, 11), State::Starting),
-            ((4, 0), State::Stopping),
-            ((5, 1), State::Stopped),
-            ((5, 3), State::Failed),
-            ((6, 0), State::Failed),
-            ((7, 0), State::Suspended),
-            ((0, 0), State::Unknown),
-            ((99, -1), State::Unknown),
+    fn states_in_our_words_and_in_libvirts() {
+        for (state, reason, word, native, why) in [
+            (1, 1, "Running", "running", Some("booted")),
+            (2, 0, "Running", "idle", None),
+            (3, 1, "Suspended", "paused", Some("user")),
+            (3, 5, "Failed", "paused", Some("I/O error")),
+            (3, 8, "Stopping", "paused", Some("shutting down")),
+            (3, 10, "Failed", "paused", Some("crashed")),
+            (3, 11, "Starting", "paused", Some("starting up")),
+            (4, 0, "Stopping", "in shutdown", None),
+            (5, 1, "Stopped", "shut off", Some("shutdown")),
+            (5, 3, "Failed", "shut off", Some("crashed")),
+            (6, 0, "Failed", "crashed", None),
+            (7, 0, "Suspended", "pmsuspended", None),
+            (0, 0, "Unknown", "no state", None),
+            (99, -1, "Unknown", "unknown", None),
         ] {
-            assert_eq!(state(raw), wanted, "{raw:?}");
+            let found = Native { state, reason };
+            assert_eq!((found.state().as_str(), found.word(), found.why()), (word, native, why), "{found:?}");
         }
     }
 
     #[test]
-    fn the_raw_state_and_its_reason_are_kept() {
-        let failed = status((3, 5), false);
-        assert_eq!((failed.state, failed.provider_state.as_str()), (State::Failed, "paused"));
-        assert!(failed.reason.unwrap().contains("input or output error"));
-        let saved = status((5, 5), true);
-        assert_eq!(saved.state, State::Suspended);
+    fn kept_memory_is_a_state_of_its_own() {
+        let native = |state, reason| Native { state, reason };
+        let saved = native(5, 5).status(true);
+        assert_eq!((saved.state, saved.provider_state.as_str()), (State::Suspended, "shut off"));
         assert!(saved.reason.unwrap().contains("managed save"));
-        assert_eq!(status((99, -1), false).provider_state, "state 99");
-        assert_eq!(status((5, 77), false).reason, None);
-        assert!(is_active((3, 1)) && !is_active((5, 1)));
+        assert_eq!(native(5, 77).status(false).reason, None);
+        assert!(native(3, 1).is_active() && !native(5, 1).is_active());
     }
 }

@@ -18,7 +18,7 @@ use super::change::Change;
 use super::config::unattended;
 use super::mailbox::Mailbox;
 use super::params::{Param, Params};
-use super::state::Raw;
+use super::state::Native;
 
 // `virt-sys` asks pkg-config for the library, and passes over its absence at build time in silence; this names the
 // library whatever was installed when that build script ran.
@@ -54,7 +54,7 @@ pub(super) struct Listed {
     /// Who it is.
     pub(super) guest: Named,
     /// libvirt's state of it.
-    pub(super) state: Raw,
+    pub(super) state: Native,
     /// Processors that it has, or will have.
     pub(super) vcpus: Option<u32>,
     /// Memory that it has, or will have, in KiB.
@@ -215,7 +215,7 @@ impl Connection {
                 let info = domain.get_info().ok();
                 Some(Listed {
                     guest: named(domain).ok()?,
-                    state: (state, reason),
+                    state: Native { state, reason },
                     vcpus: info.as_ref().map(|info| info.nr_virt_cpu),
                     memory_kib: info.as_ref().map(|info| info.memory),
                 })

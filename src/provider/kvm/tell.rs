@@ -4,7 +4,6 @@ use super::inventory::Guest;
 use super::job::Job;
 use super::mailbox::Event;
 use super::metrics::Rows;
-use super::state;
 use super::storage::{Pool, Space};
 use crate::Result;
 use crate::model::resource::State;
@@ -17,7 +16,7 @@ use crate::provider::mapping::convert::KIBI;
 /// The table has no such column, which the tests rule out; so do all here.
 pub(super) fn status(rows: &mut Rows<'_>, identity: &Identity, guest: &Guest, stuck: bool) -> Result<()> {
     let runs = guest.run.is_some();
-    let (state, provider_state) = (state::state(guest.state), state::word(guest.state.0));
+    let state = guest.state.state();
     let uptime = guest.started.filter(|_| runs).map(|started| started.elapsed().as_secs_f64());
     rows.plain(
         "status",
@@ -28,8 +27,8 @@ pub(super) fn status(rows: &mut Rows<'_>, identity: &Identity, guest: &Guest, st
             ("up", (state == State::Running).into()),
             ("uptime_seconds", uptime.into()),
             ("stuck", runs.then_some(stuck).into()),
-            ("provider_state", provider_state.as_str().into()),
-            ("reason", state::reason(guest.state).into()),
+            ("provider_state", guest.state.word().into()),
+            ("reason", guest.state.why().into()),
             ("vcpus", guest.vcpus.map(f64::from).into()),
             ("memory_bytes", guest.memory_kib.map(|kib| kib as f64 * KIBI).into()),
             ("restarts", guest.restarts.into()),

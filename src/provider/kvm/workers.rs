@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use super::link::Link;
 use crate::{Error, Result};
 
-/// A call that takes longer may be stuck.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A call that takes longer may be stuck. Some that are not take longer too: then there is one thread more for a while.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often somebody who waits looks whether a thread is missing.
 const TICK: Duration = Duration::from_millis(500);
 /// A thread without work for so long ends, except the last.
@@ -241,7 +241,7 @@ mod tests {
     #[tokio::test]
     async fn a_stuck_call_is_replaced_up_to_a_bound_and_a_panic_costs_itself() {
         let workers = workers(1, 2);
-        let (free, held) = std::sync::mpsc::channel::<()>();
+        let (free, held) = std::sync::mpsc::sync_channel::<()>(1);
         let stuck = workers.call("hang", move |_| Ok(held.recv().is_ok()));
         tokio::pin!(stuck);
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut stuck).await.is_err());
@@ -261,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_nobody_waits_for_is_not_begun() {
         let workers = workers(1, 1);
-        let (free, held) = std::sync::mpsc::channel::<()>();
+        let (free, held) = std::sync::mpsc::sync_channel::<()>(1);
         let first = workers.call("hang", move |_| Ok(held.recv().is_ok()));
         tokio::pin!(first);
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut first).await.is_err());
