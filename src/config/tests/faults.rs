@@ -43,7 +43,7 @@ error: `sources.host.type` cannot be `hst`
 3 |   host: { type: hst, every: 5s }
   |                 ^^^
   = help: did you mean `host`?
-  = help: allowed are `containerd`, `host`, `kvm`
+  = help: allowed are `host`, `kvm`, `containerd`
 
 error: the key `every` is missing in `sources.other`
  --> p.yaml:4:3

@@ -17,7 +17,7 @@ pub(super) struct Machine {
     /// Memory in bytes.
     pub(super) memory: Option<u64>,
     /// Names of block devices by major and minor number.
-    devices: HashMap<String, String>,
+    pub(super) devices: HashMap<String, String>,
 }
 
 impl Machine {

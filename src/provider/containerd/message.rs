@@ -102,7 +102,7 @@ const V1_ENTRY: Shape = &[
     Field(4, "failcnt", Number),
 ];
 const V1_OOM: Shape =
-    &[Field(1, "oom_kill_disable", Number), Field(2, "under_oom", Number), Field(3, "oom_kill", Newer)];
+    &[Field(1, "oom_kill_disable", Number), Field(2, "under_oom", Number), Field(3, "oom_kill", Number)];
 const V1_TASKS: Shape = &[
     Field(1, "nr_sleeping", Number),
     Field(2, "nr_running", Number),

@@ -98,20 +98,25 @@ impl Jobs {
         Ok(Self { worker: Worker::start(uri, None)?, hung: None })
     }
 
-    /// The jobs of these guests by UUID. None while an earlier call hangs, or when there is no answer by `until`.
+    /// The jobs of these guests by UUID. None while an earlier call hangs, or when there is no answer by `until`; that answer
+    /// comes with a later call.
     ///
     /// # Errors
     /// libvirt refused.
     pub(super) fn read(&mut self, guests: Vec<String>, until: Instant) -> Result<HashMap<String, Job>> {
-        if self.hung.as_ref().is_some_and(|call| call.wait(Instant::now()).is_none()) {
-            return Ok(HashMap::new());
+        if let Some(hung) = self.hung.take() {
+            return match hung.wait(Instant::now()) {
+                // From many guests far away the answer takes longer than one collection may wait, and comes with the next.
+                Some(answer) => answer,
+                None => {
+                    self.hung = Some(hung);
+                    Ok(HashMap::new())
+                }
+            };
         }
         let call = self.worker.call(move |session| read(session, &guests));
         match call.wait(until) {
-            Some(answer) => {
-                self.hung = None;
-                answer
-            }
+            Some(answer) => answer,
             None => {
                 self.hung = Some(call);
                 Ok(HashMap::new())

@@ -1,4 +1,5 @@
 use super::*;
+use crate::provider::containerd::figures::{Machine, derive};
 
 /// One field of a message on the wire.
 fn number(tag: u32, value: u64) -> Vec<u8> {
@@ -99,19 +100,34 @@ fn half_a_message_is_none() {
     assert_eq!(Version::of("io.containerd.cgroups.v3.Metrics"), None);
 }
 
-#[tokio::test]
-async fn record() {
-    let mut client = containerd_client::services::v1::tasks_client::TasksClient::new(
-        containerd_client::connect("/tmp/barograph-ctr-tel/containerd.sock").await.unwrap(),
+/// A message of version 1 as containerd 1.6.20 sent it for a container with a limit of 64 MiB that uses a processor.
+const RECORDED: &str = "\
+    120208031a210a1d08e8aa91cc13108084af5f1880c583e812220a9caafaa90acc8097a209120022aa010880e0341080\
+    e00b2880803438b83940f93848d3485880a00b60804068808034708060800180808020880180e0ffffffffffff7f9001\
+    80e034980180e00bb001808034c001b839c801f938d001d348e00180a00be8018040f001808034f80180608a020e0880\
+    8080201080e073188080cd029202130880e0ffffffffffff7f1080e073188080cd029a02120880e0ffffffffffff7f10\
+    80e01a1880a02da2020a0880e0ffffffffffff7f2a004a00";
+
+#[test]
+fn a_recorded_message_of_version_1() {
+    let bytes: Vec<u8> = (0..RECORDED.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&RECORDED[at..at + 2], 16).unwrap())
+        .collect();
+    let mut figures = figures(Version::V1, &bytes).unwrap();
+    let found = |name: &str| figures.number(name);
+    assert_eq!((found("pids.current"), found("pids.limit")), (Some(3), Some(0)));
+    assert_eq!(found("cpu.usage.total"), Some(5_259_941_224));
+    assert_eq!(
+        (found("cpu.usage.user"), found("cpu.usage.kernel")),
+        (Some(5_050_000_000), Some(200_000_000))
     );
-    let mut request = tonic::Request::new(containerd_client::services::v1::MetricsRequest::default());
-    request.metadata_mut().insert("containerd-namespace", "rig".parse().unwrap());
-    let mut out = String::new();
-    for metric in client.metrics(request).await.unwrap().into_inner().metrics {
-        let data = metric.data.unwrap();
-        let hex: String = data.value.iter().map(|byte| format!("{byte:02x}")).collect();
-        out += &format!("{} {} {hex}\n", metric.id, data.type_url);
-        out += &format!("{:#?}\n", figures(Version::of(&data.type_url).unwrap(), &data.value).unwrap());
-    }
-    std::fs::write("/tmp/tel-recorded", out).unwrap();
+    assert_eq!(found("cpu.usage.per_cpu.1"), Some(2_487_599_180));
+    assert_eq!(found("cpu.throttling.throttled_time"), Some(0));
+    assert_eq!(found("memory.hierarchical_memory_limit"), Some(64 << 20));
+    assert_eq!((found("memory.total_cache"), found("memory_oom_control.oom_kill")), (Some(864_256), Some(0)));
+    assert_eq!(figures.indexes("blkio.io_service_bytes_recursive"), [""; 0]);
+    derive(Version::V1, &mut figures, &Machine::default());
+    assert_eq!(figures.float("derived.limit_bytes"), Some(67_108_864.0));
+    assert!(figures.float("derived.used_bytes").unwrap() < 2e6);
 }
