@@ -104,6 +104,11 @@ fn kind(code: Code, message: &str) -> (ErrorKind, &'static str) {
                 ErrorKind::Unavailable,
                 "the kernel did not get all of its processes to stand still; try again",
             ),
+            // containerd removes what a call that was cut off has begun, and takes a moment for it.
+            text if text.contains("failed to start shim") && text.contains("file exists") => (
+                ErrorKind::Unavailable,
+                "what an earlier call has begun is still being removed; try again",
+            ),
             text if text.contains("not found") || text.contains("no such file") => {
                 (ErrorKind::Invalid, "something that it needs is not there")
             }
@@ -170,6 +175,8 @@ mod tests {
         assert_eq!(kind_of(Code::DeadlineExceeded, ""), ErrorKind::Unavailable);
         assert_eq!(kind_of(Code::Unknown, "write: no space left on device"), ErrorKind::Capacity);
         assert_eq!(kind_of(Code::Unknown, "runc pause failed: unable to freeze"), ErrorKind::Unavailable);
+        let cut_off = "failed to start shim: mkdir /run/x: file exists";
+        assert_eq!(kind_of(Code::Unknown, cut_off), ErrorKind::Unavailable);
         assert_eq!(kind_of(Code::Unknown, "exec: \"x\": executable file not found"), ErrorKind::Invalid);
     }
 

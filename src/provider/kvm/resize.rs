@@ -1,5 +1,7 @@
 //! Another size for a guest: at once within the maxima that it was started with, else at its next start.
 
+use std::time::{Duration, Instant};
+
 use super::definition::{Amount, kibibytes, whole};
 use super::domain::Definition;
 use super::error::{During, refused};
@@ -9,6 +11,9 @@ use crate::provider::{Done, ResizePolicy, SizeSpec};
 use crate::{ErrorKind, Result};
 
 const RESIZE: &str = "resize";
+
+/// How long a guest may take to let a processor go, beside the time that libvirt has waited for it.
+const LET_GO: Duration = Duration::from_secs(5);
 const LIVE: u32 = virt_sys::VIR_DOMAIN_AFFECT_LIVE;
 const CONFIG: u32 = virt_sys::VIR_DOMAIN_AFFECT_CONFIG;
 
@@ -157,13 +162,30 @@ fn live(guest: &Guest, from: Amount, to: Amount, flags: u32) -> Result<()> {
     // nothing.
     for flag in [LIVE, CONFIG].into_iter().filter(|flag| flags & flag != 0) {
         if from.vcpus != to.vcpus {
-            guest.domain.set_vcpus_flags(to.vcpus, flag).during(RESIZE, &guest.name)?;
+            match guest.domain.set_vcpus_flags(to.vcpus, flag) {
+                Err(_) if flag == LIVE && to.vcpus < from.vcpus => let_go(guest, to.vcpus)?,
+                set => drop(set.during(RESIZE, &guest.name)?),
+            }
         }
         if from.memory != to.memory {
             guest.domain.set_memory_flags(to.memory / 1024, flag).during(RESIZE, &guest.name)?;
         }
     }
     Ok(())
+}
+
+/// A guest lets a processor go when it gets to it, and libvirt waits for that only some seconds.
+fn let_go(guest: &Guest, vcpus: u32) -> Result<()> {
+    let until = Instant::now() + LET_GO;
+    while Instant::now() < until {
+        if guest.now(RESIZE)?.vcpus == vcpus {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let reason = "the guest does not let a processor go: one that is still booting, or whose system cannot, keeps it; \
+                  try again, or resize with the policy allow-stop-start";
+    Err(refused(ErrorKind::Unavailable, RESIZE, &guest.name, reason))
 }
 
 /// Changes the description: a maximum before what it must hold when it grows, and after it when it shrinks.
