@@ -90,6 +90,11 @@ impl Subject for Kvm {
         SizeSpec { vcpus: Some(2.into()), memory_bytes: Some(160 * MIB), ..SizeSpec::default() }
     }
 
+    /// Linux without hot removal of processors keeps what it once had.
+    fn back(&self) -> SizeSpec {
+        SizeSpec { memory_bytes: Some(128 * MIB), ..SizeSpec::default() }
+    }
+
     fn beyond(&self) -> Option<SizeSpec> {
         Some(SizeSpec { vcpus: Some(3.into()), memory_bytes: Some(256 * MIB), ..SizeSpec::default() })
     }

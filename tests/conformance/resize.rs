@@ -10,7 +10,6 @@ use super::{Bench, Report};
 pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("resize");
     let spec = bench.subject.instance("suite-size");
-    let small = spec.size.clone();
     let larger = bench.subject.larger();
     let id = bench.create(started(spec)).await;
     let resize = |size: &SizeSpec, policy: ResizePolicy| Action::Resize {
@@ -28,8 +27,9 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
         bench.done(&wanted).await;
         becomes(bench, report, &id, &larger).await;
         report.check(bench.state(&id).await == State::Running, "it runs on");
-        bench.done(&resize(&small, ResizePolicy::LiveOnly)).await;
-        becomes(bench, report, &id, &small).await;
+        let back = bench.subject.back();
+        bench.done(&resize(&back, ResizePolicy::LiveOnly)).await;
+        becomes(bench, report, &id, &back).await;
     } else {
         report.absent("live");
     }

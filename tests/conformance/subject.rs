@@ -28,6 +28,9 @@ pub(crate) trait Subject: Send + Sync {
     /// A size that is neither the smallest instance's nor beyond what it can grow to while it runs.
     fn larger(&self) -> SizeSpec;
 
+    /// A size that one of the larger size can go back to while it runs.
+    fn back(&self) -> SizeSpec;
+
     /// A size that it can have only after a stop; `None` if it can always grow.
     fn beyond(&self) -> Option<SizeSpec>;
 
