@@ -439,7 +439,9 @@ fn ssh(folder: &tempfile::TempDir, text: &str) -> String {
 async fn a_remote_connection_measures_and_never_holds_up(rig: &Rig) {
     // All of the transport but the network: what the other side of an SSH connection would run.
     let folder = tempfile::tempdir().unwrap();
-    let command = ssh(&folder, &format!("exec virt-ssh-helper -r '{}'", rig.uri()));
+    let holder = std::fs::read_to_string(format!("{}/holder.pid", rig.state)).unwrap();
+    let enter = format!("nsenter -t {} -m -n -p", holder.trim());
+    let command = ssh(&folder, &format!("exec {enter} virt-ssh-helper -r qemu:///system"));
     let source = Source::with(Config {
         uri: format!("qemu+ssh://user@elsewhere/system?command={command}"),
         ..Config::default()
