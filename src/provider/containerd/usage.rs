@@ -16,6 +16,9 @@ use crate::{Error, ErrorKind};
 /// How long the count of one snapshot may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often a count is begun.
+const TRIES: u32 = 3;
+
 /// A container's own layer on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layer {
@@ -91,9 +94,17 @@ async fn count(layers: Vec<(Space, String, Layer)>, counted: Arc<Mutex<Counted>>
                 }
             },
         };
-        let request = UsageRequest { snapshotter: layer.snapshotter.clone(), key: layer.key.clone() };
-        let answer = timeout(PATIENCE, client.usage(space.request(request))).await;
-        let answer = answer.map(|answer| answer.answered("count what is taken by", &id));
+        let mut tries = 0;
+        let answer = loop {
+            let request = UsageRequest { snapshotter: layer.snapshotter.clone(), key: layer.key.clone() };
+            let answer = timeout(PATIENCE, client.usage(space.request(request))).await;
+            tries += 1;
+            // A file that is deleted while files are counted makes the whole count fail.
+            match answer {
+                Ok(Err(_)) if tries < TRIES => {}
+                answer => break answer.map(|answer| answer.answered("count what is taken by", &id)),
+            }
+        };
         let mut counted = counted.lock();
         match answer {
             Ok(Ok(answer)) => {
