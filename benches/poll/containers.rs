@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use barograph::model::Timestamp;
 use barograph::provider::containerd::{Config, ContainerdCollector, ContainerdProvider};
-use barograph::provider::{Collector, Images, InstanceSpec, Lifecycle, SizeSpec, Token, Window};
+use barograph::provider::{Collector, InstanceSpec, Provider, SizeSpec, Token, Window};
 
 use super::meter::Meter;
 use super::number;
@@ -37,7 +37,7 @@ pub async fn run() {
     let provider = Arc::new(ContainerdProvider::new(&config).unwrap());
     let archive = rig.0.join("image.tar").display().to_string();
     let image = "poll.local/busybox:1";
-    provider.import(&archive, Some("poll"), Some(image), Token::random()).await.unwrap();
+    provider.images().unwrap().import(&archive, Some("poll"), Some(image), Token::random()).await.unwrap();
     for number in 0..containers {
         let spec = InstanceSpec {
             name: format!("container-{number}"),
@@ -47,8 +47,9 @@ pub async fn run() {
             size: SizeSpec { memory_bytes: Some(32 << 20), ..SizeSpec::default() },
             ..InstanceSpec::default()
         };
-        let made = Lifecycle::create(provider.as_ref(), &spec, Token::random()).await.unwrap().made.unwrap();
-        provider.start(&made, Token::random()).await.unwrap();
+        let lifecycle = provider.lifecycle().unwrap();
+        let made = lifecycle.create(&spec, Token::random()).await.unwrap().made.unwrap();
+        lifecycle.start(&made, Token::random()).await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     println!("{containers} containers, {rounds} polls");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use barograph::model::Timestamp;
 use barograph::provider::kvm::{Config, KvmCollector, KvmProvider};
-use barograph::provider::{Collector, InstanceSpec, KernelSpec, Lifecycle, SizeSpec, Token, Window};
+use barograph::provider::{Collector, InstanceSpec, KernelSpec, Provider, SizeSpec, Token, Window};
 
 use super::meter::Meter;
 use super::number;
@@ -135,8 +135,9 @@ async fn start(rig: &Rig, config: &Config, guests: usize) {
             options: [("type".into(), "qemu".into())].into(),
             ..InstanceSpec::default()
         };
-        let made = Lifecycle::create(provider.as_ref(), &spec, Token::random()).await.unwrap().made.unwrap();
-        provider.start(&made, Token::random()).await.unwrap();
+        let lifecycle = provider.lifecycle().unwrap();
+        let made = lifecycle.create(&spec, Token::random()).await.unwrap().made.unwrap();
+        lifecycle.start(&made, Token::random()).await.unwrap();
     }
 }
 

@@ -129,6 +129,8 @@ impl Subject for Kvm {
 async fn kvm() {
     let state = PathBuf::from("/tmp/barograph-conform-kvm");
     let rig = Rig(state.clone());
+    // The pool comes with the first, the guests with the second.
+    rig.run(&["bare"]);
     rig.run(&["up"]);
     let config = Config { uri: rig.run(&["uri"]).trim().into(), ..Config::default() };
     let host = rig.run(&["virsh", "hostname"]).trim().to_owned();

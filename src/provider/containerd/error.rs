@@ -105,10 +105,9 @@ fn kind(code: Code, message: &str) -> (ErrorKind, &'static str) {
                 "the kernel did not get all of its processes to stand still; try again",
             ),
             // containerd removes what a call that was cut off has begun, and takes a moment for it.
-            text if text.contains("failed to start shim") && text.contains("file exists") => (
-                ErrorKind::Unavailable,
-                "what an earlier call has begun is still being removed; try again",
-            ),
+            text if text.contains("failed to start shim") && text.contains("file exists") => {
+                (ErrorKind::Unavailable, "what an earlier call has begun is still being removed; try again")
+            }
             text if text.contains("not found") || text.contains("no such file") => {
                 (ErrorKind::Invalid, "something that it needs is not there")
             }
