@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 /// What the steps' tokens are made in.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6261_726f_6772_6170_682d_746f_6b65_6e73);
@@ -20,10 +20,19 @@ impl Token {
         Self(Uuid::now_v7())
     }
 
-    /// For one step of it: the same step of the same attempt always has the same.
+    /// For one step of it: the same step of the same attempt always has the same, with the attempt's time.
     #[must_use]
     pub fn step(self, step: usize) -> Self {
-        Self(Uuid::new_v5(&NAMESPACE, format!("{}/{step}", self.0).as_bytes()))
+        let hash = Uuid::new_v5(&NAMESPACE, format!("{}/{step}", self.0).as_bytes());
+        let mut rest = [0; 10];
+        rest.copy_from_slice(&hash.as_bytes()[6..]);
+        Self(Builder::from_unix_timestamp_millis(self.began(), &rest).into_uuid())
+    }
+
+    /// When the attempt began, in milliseconds since 1970: what was there before is not of its making.
+    pub fn began(self) -> u64 {
+        let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |time| time.to_unix());
+        seconds * 1_000 + u64::from(nanos) / 1_000_000
     }
 }
 
@@ -53,5 +62,7 @@ mod tests {
         assert_ne!(token.step(1), token.step(2));
         assert_ne!(token.step(1), Token::random().step(1));
         assert!(token < Token::random());
+        assert_eq!(token.step(3).began(), token.began());
+        assert!(token.began() > 1_700_000_000_000);
     }
 }

@@ -29,7 +29,7 @@ const EMPTY: u64 = 1 << 20;
 impl Volumes for KvmProvider {
     async fn create(&self, spec: &VolumeSpec, token: Token) -> Result<Done> {
         let spec = spec.clone();
-        self.once(token, "create volume", move |link| create(link, &spec)).await
+        self.once(token, "create volume", move |link| create(link, &spec, token)).await
     }
 
     async fn grow(&self, id: &ResourceId, size_bytes: u64, _token: Token) -> Result<Done> {
@@ -59,7 +59,7 @@ impl Volumes for KvmProvider {
 }
 
 /// What libvirt says of a volume.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Described {
     pub(super) name: String,
     pub(super) path: String,
@@ -70,6 +70,8 @@ pub(super) struct Described {
     pub(super) allocation: Option<u64>,
     /// The file that it keeps only the differences to.
     pub(super) backing: Option<String>,
+    /// When it was made, in seconds since 1970, where the file system knows.
+    pub(super) born: Option<f64>,
 }
 
 impl Described {
@@ -88,6 +90,7 @@ impl Described {
             capacity: child(root, "capacity").and_then(|node| bytes(node, "bytes")),
             allocation: child(root, "allocation").and_then(|node| bytes(node, "bytes")),
             backing: owned(&["backingStore", "path"]),
+            born: text(root, &["target", "timestamps", "btime"]).and_then(|time| time.parse().ok()),
         })
     }
 
@@ -204,7 +207,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn create(link: &Link, spec: &VolumeSpec) -> Result<Done> {
+fn create(link: &Link, spec: &VolumeSpec, token: Token) -> Result<Done> {
     const CREATE: &str = "create volume";
     link.here_or_none(spec.location.as_deref())?;
     let wanted = Wanted::new(spec)?;
@@ -234,13 +237,15 @@ fn create(link: &Link, spec: &VolumeSpec) -> Result<Done> {
             && found.driver() == wanted.format
             && found.backing == backing.map(|backing| backing.path.clone())
             && (wanted.overlay || spec.from.is_none())
+            // Volumes have no place for a token. What is older than the attempt is somebody else's.
+            && found.born.is_some_and(|born| born * 1e3 >= token.began() as f64)
             && found.allocation.is_some_and(|bytes| bytes <= EMPTY)
             && users(&behind, &link.definitions(CREATE)?).next().is_none();
         if same {
-            // Nothing was ever written to it and nobody has it: whoever made it, it is the one that is wanted.
+            // Nothing was ever written to it and nobody has it: it is what this attempt made before it was cut off.
             return Ok(Done { made: Some(id), ..Done::already() });
         }
-        let reason = "the pool has a volume of that name with something in it; choose another name";
+        let reason = "the pool has a volume of that name; choose another name";
         return Err(refused(ErrorKind::Conflict, CREATE, format!("{}/{label}", behind.pool), reason));
     }
     let xml = wanted.xml(capacity, backing);
