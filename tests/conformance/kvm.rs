@@ -54,7 +54,8 @@ impl Kvm {
                 initrd: initrd.then(|| file("initrd.gz")),
                 arguments: Some(arguments.into()),
             }),
-            options: [("type".into(), "qemu".into())].into(),
+            options: [("type".into(), "qemu".into()), ("serial".into(), file(&format!("{name}.console")))]
+                .into(),
             ..InstanceSpec::default()
         }
     }
@@ -88,6 +89,18 @@ impl Subject for Kvm {
 
     fn larger(&self) -> SizeSpec {
         SizeSpec { vcpus: Some(2.into()), memory_bytes: Some(160 * MIB), ..SizeSpec::default() }
+    }
+
+    /// The guest says so on its console.
+    fn ready(&self, name: &str) {
+        let console = self.state.join(format!("{name}.console"));
+        for _ in 0..300 {
+            if std::fs::read_to_string(&console).is_ok_and(|text| text.contains("RIG READY")) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        panic!("{name} did not boot");
     }
 
     /// Linux without hot removal of processors keeps what it once had.

@@ -34,6 +34,9 @@ pub(crate) trait Subject: Send + Sync {
     /// A size that it can have only after a stop; `None` if it can always grow.
     fn beyond(&self) -> Option<SizeSpec>;
 
+    /// Waits until an instance of this name, which was just started, hears what is asked of it.
+    fn ready(&self, _name: &str) {}
+
     /// The tables that it declares, with the rows of which resource type.
     fn tables(&self) -> &'static [(&'static str, &'static str)];
 

@@ -50,6 +50,7 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     }
     if bench.can().attach {
         let instance = bench.create(started(bench.subject.instance("suite-disk"))).await;
+        bench.subject.ready("suite-disk");
         for state in [State::Running, State::Stopped] {
             if state == State::Stopped {
                 let how = super::bench::forced();

@@ -56,6 +56,7 @@ missing() {
     have ip || echo iproute2
     have iptables || echo iptables
     have cpio || echo cpio
+    have dnsmasq || echo dnsmasq-base
     [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || echo busybox-static
     kernel || echo linux-image-cloud-amd64
 }

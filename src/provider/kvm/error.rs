@@ -93,6 +93,10 @@ fn kind(code: ErrorNumber, message: &str) -> (ErrorKind, &'static str) {
         _ if message.contains("No space left") => {
             (ErrorKind::Capacity, "the hypervisor's disk or pool is full; free some space")
         }
+        _ if message.contains("in $PATH") => (
+            ErrorKind::Unsupported,
+            "the hypervisor lacks a program for it; its message says which to install",
+        ),
         N::OperationFailed | N::InternalError | N::OperationAborted | N::HookScriptFailed => {
             (ErrorKind::Unavailable, FAILED)
         }
@@ -143,6 +147,8 @@ mod tests {
         assert_eq!(kind_of(ErrorNumber::NoDomain, ""), ErrorKind::NotFound);
         assert_eq!(kind_of(ErrorNumber::NoSupport, ""), ErrorKind::Unsupported);
         assert_eq!(kind_of(ErrorNumber::SystemError, "No such file or directory"), ErrorKind::Unavailable);
+        let missing = "Unable to find 'dnsmasq' binary in $PATH: No such file or directory";
+        assert_eq!(kind_of(ErrorNumber::SystemError, missing), ErrorKind::Unsupported);
         assert_eq!(kind_of(ErrorNumber::SystemError, "x: Permission denied"), ErrorKind::Denied);
         assert_eq!(kind_of(ErrorNumber::NoConnect, "no connection driver available"), ErrorKind::Invalid);
         for (code, wanted) in [

@@ -12,6 +12,7 @@ use super::definition::{Draft, free_target};
 use super::error::{During, refused};
 use super::host::Host;
 use super::link::{Guest, Link, absent};
+use super::state::Native;
 use super::volumes::{Described, users};
 use super::{remove, resize};
 use crate::model::Span;
@@ -186,16 +187,23 @@ pub(super) fn look_at(link: &Link, draft: &Draft) -> Result<Host> {
 
 /// Starts it from nothing, from its kept memory, or lets it go on.
 fn start(guest: &Guest) -> Result<Done> {
-    match guest.native.state {
+    let started = match guest.native.state {
         virt_sys::VIR_DOMAIN_RUNNING | virt_sys::VIR_DOMAIN_BLOCKED => return Ok(Done::already()),
-        virt_sys::VIR_DOMAIN_PAUSED => drop(guest.domain.resume().during(START, &guest.name)?),
-        virt_sys::VIR_DOMAIN_PMSUSPENDED => drop(guest.domain.pm_wakeup(0).during(START, &guest.name)?),
+        virt_sys::VIR_DOMAIN_PAUSED => guest.domain.resume().map(drop),
+        virt_sys::VIR_DOMAIN_PMSUSPENDED => guest.domain.pm_wakeup(0).map(drop),
         virt_sys::VIR_DOMAIN_SHUTDOWN => {
             return Err(wrong_state(START, guest, State::Stopping, "wait until it has stopped"));
         }
-        _ => drop(guest.domain.create().during(START, &guest.name)?),
+        _ => guest.domain.create().map(drop),
+    };
+    match started {
+        Ok(()) => Ok(Done::changed()),
+        Err(error) => match guest.domain.get_state() {
+            // An earlier call, that nobody waited for any more, was still at it.
+            Ok(state) if Native::from(state).state() == State::Running => Ok(Done::already()),
+            _ => Err(error).during(START, &guest.name),
+        },
     }
-    Ok(Done::changed())
 }
 
 impl KvmProvider {
