@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use barograph::manage::Phase;
-use barograph::model::resource::{Image, Instance, Network, ResourceId, Snapshot, Volume};
+use barograph::model::resource::{Image, Instance, Network, ResourceId, Snapshot, State, Volume};
 use barograph::provider::{Action, DiskSpec, NetworkSpec, ResizePolicy, SnapshotSpec, VolumeSpec};
 
 use super::bench::{forced, started};
@@ -121,10 +121,10 @@ async fn picture(bench: &Bench<'_>) -> BTreeMap<String, String> {
     for instance in bench.list::<Instance>().await.items {
         let Instance { status, size, disks, tags, .. } = &instance;
         let disks: Vec<_> = disks.iter().map(|disk| (&disk.device, &disk.volume)).collect();
-        let text = format!(
-            "{:?} {:?} {:?} {:?} {disks:?} {tags:?}",
-            status.state, size.vcpus, size.memory_bytes, size.max_vcpus
-        );
+        // A guest that boots has more memory until its balloon is filled.
+        let memory = size.memory_bytes.filter(|_| status.state != State::Running);
+        let text =
+            format!("{:?} {:?} {memory:?} {:?} {disks:?} {tags:?}", status.state, size.vcpus, size.max_vcpus);
         all.insert(instance.id.to_string(), text);
     }
     for volume in bench.list::<Volume>().await.items {
