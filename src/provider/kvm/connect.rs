@@ -200,6 +200,19 @@ impl<T> Call<T> {
     }
 }
 
+/// The URI that libvirt is given: over SSH nobody is there to type a password or to accept a host key, so that asking for
+/// one must fail instead of waiting.
+pub(super) fn unattended(uri: &str) -> String {
+    let scheme = uri.split_once("://").map_or("", |(scheme, _)| scheme);
+    let query = uri.split_once('?').map_or("", |(_, query)| query);
+    let chosen = query.split(['&', ';']).any(|pair| pair.split('=').next() == Some("no_tty"));
+    if !scheme.ends_with("+ssh") || chosen {
+        return uri.to_owned();
+    }
+    let sign = if uri.contains('?') { '&' } else { '?' };
+    format!("{uri}{sign}no_tty=1")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,5 +259,14 @@ mod tests {
         assert!(broken.wait(soon()).unwrap().is_err());
         let listed = worker.call(|session| session.with("list", Connection::list)).wait(soon()).unwrap();
         assert_eq!(listed.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn ssh_never_asks() {
+        assert_eq!(unattended("qemu+ssh://host/system"), "qemu+ssh://host/system?no_tty=1");
+        assert_eq!(unattended("qemu+ssh://h/system?keyfile=/k"), "qemu+ssh://h/system?keyfile=/k&no_tty=1");
+        for left in ["qemu+ssh://host/system?no_tty=0", "qemu:///system", "qemu+libssh2://host/system"] {
+            assert_eq!(unattended(left), left);
+        }
     }
 }

@@ -15,7 +15,7 @@ use virt::domain::Domain;
 use virt::error::Error as Libvirt;
 
 use super::change::Change;
-use super::config::unattended;
+use super::connect::unattended;
 use super::mailbox::Mailbox;
 use super::params::{Param, Params};
 use super::state::Native;
