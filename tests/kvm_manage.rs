@@ -332,7 +332,7 @@ async fn it_stands_still_and_goes_on(lab: &Lab, id: &ResourceId) {
     let instance = || id.clone().into();
     lab.does(Action::Suspend { instance: instance() }).await;
     let still = lab.read(id).await;
-    assert_eq!((still.state(), still.status.reason.as_deref()), (State::Suspended, Some("paused by a user")));
+    assert_eq!((still.state(), still.status.reason.as_deref()), (State::Suspended, Some("user")));
     lab.does(Action::Resume { instance: instance() }).await;
     assert_eq!(lab.read(id).await.state(), State::Running);
 }
