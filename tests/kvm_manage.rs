@@ -383,7 +383,7 @@ async fn it_stops_when_it_is_asked(lab: &Lab, id: &ResourceId) {
     lab.does(Action::Stop { instance: id.clone().into(), how }).await;
     println!("stopped by itself in {:?}", begun.elapsed());
     let stopped = lab.read(id).await;
-    assert_eq!((stopped.state(), stopped.status.reason.as_deref()), (State::Stopped, Some("shut down")));
+    assert_eq!((stopped.state(), stopped.status.reason.as_deref()), (State::Stopped, Some("shutdown")));
     assert_eq!(stopped.size.max_memory_bytes, Some(320 * MIB), "what waited for its next start");
 }
 
