@@ -26,6 +26,9 @@ use crate::{Error, ErrorKind, Result, Retry};
 /// given up halfway is worse than a slow one.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a new shim and the runtime may take until the first process runs, on a busy machine.
+const STARTS: Duration = Duration::from_secs(25);
+
 /// A container whose task is to change.
 pub(super) struct Running<'a> {
     pub(super) space: &'a Space,
@@ -70,15 +73,23 @@ impl Running<'_> {
         let mounts = self.space.snapshots().await?.mounts(self.space.request(request)).await;
         let rootfs = mounts.answered("find the root file system of", self.id())?.mounts;
         let request = CreateTaskRequest { container_id: container.id.clone(), rootfs, ..Default::default() };
-        let created = self.space.tasks().await?.create(self.space.request(request)).await;
-        created.answered("make a task for", self.id())?;
+        let mut tasks = self.space.tasks().await?;
+        let created = tasks.create(self.space.request(request));
+        if let Err(error) = within(STARTS, "make a task for", self.id(), created).await {
+            // What an earlier call has begun and was cut off from can hold this one up; without it the next try is free.
+            if error.kind() == ErrorKind::Unavailable {
+                self.delete_task().await.map_or_else(|left| tracing::debug!("{}", left.chain()), drop);
+            }
+            return Err(error);
+        }
         self.begin().await
     }
 
     async fn begin(&self) -> Result<Done> {
         let request = StartRequest { container_id: self.id().to_owned(), exec_id: String::new() };
-        let started = self.space.tasks().await?.start(self.space.request(request)).await;
-        if let Err(error) = started.answered("start", self.id()) {
+        let mut tasks = self.space.tasks().await?;
+        let started = tasks.start(self.space.request(request));
+        if let Err(error) = within(STARTS, "start", self.id(), started).await {
             self.delete_task().await.map_or_else(|left| tracing::warn!("{}", left.chain()), drop);
             return Err(error);
         }
