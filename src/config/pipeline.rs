@@ -54,6 +54,8 @@ pub enum SourceKind {
     Kvm(provider::kvm::Config),
     /// Containers of containerd.
     Containerd(provider::containerd::Config),
+    /// Instances and volumes of AWS.
+    Aws(Box<provider::aws::Config>),
 }
 
 /// A step on the way.
@@ -102,6 +104,7 @@ impl SourceKind {
             Self::Host(_) => "host",
             Self::Kvm(_) => "kvm",
             Self::Containerd(_) => "containerd",
+            Self::Aws(_) => "aws",
         }
     }
 }

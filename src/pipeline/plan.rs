@@ -10,7 +10,7 @@ use super::deliver::OpenSink;
 use super::queue::{Batching, Overflow};
 use super::target::BACKOFF;
 use crate::config::{Pipeline, SinkConfig, SourceConfig, SourceKind, TransformConfig};
-use crate::provider::{Collector, containerd, host, kvm};
+use crate::provider::{Collector, aws, containerd, host, kvm};
 use crate::sink::{Sink, influxdb, stdout, store};
 use crate::telemetry::Telemetry;
 use crate::transform::Transform;
@@ -236,6 +236,7 @@ fn source_plan(name: &str, source: &SourceConfig, jitter: Duration, unchanged: b
                 SourceKind::Host(config) => Arc::new(host::HostCollector::new(config)?),
                 SourceKind::Kvm(config) => Arc::new(kvm::KvmCollector::new(config)?),
                 SourceKind::Containerd(config) => Arc::new(containerd::ContainerdCollector::new(config)?),
+                SourceKind::Aws(config) => Arc::new(aws::AwsCollector::new(config)?),
             })
         }),
     }

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::model::MetricBatch;
 use crate::model::resource::{
@@ -37,6 +38,11 @@ pub use spec::{
 };
 pub use token::Token;
 
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(not(feature = "aws"))]
+#[path = "aws/absent.rs"]
+pub mod aws;
 #[cfg(feature = "containerd")]
 pub mod containerd;
 #[cfg(not(feature = "containerd"))]
@@ -52,6 +58,8 @@ pub mod kvm;
 pub mod mapping;
 pub mod rates;
 
+/// Whether this build can reach AWS. Without it `aws` sources are understood, and refused with that reason.
+pub const AWS: bool = cfg!(feature = "aws");
 /// Whether this build can reach libvirt. Without it `kvm` sources are understood, and refused with that reason.
 pub const KVM: bool = cfg!(feature = "kvm");
 /// Whether this build can reach containerd. Without it `containerd` sources are understood, and refused with that reason.
@@ -77,6 +85,9 @@ pub struct Collection {
     pub batches: Vec<MetricBatch>,
     /// What failed beside the rows that came: one bad guest or disk never costs the others.
     pub faults: Vec<Error>,
+    /// Up to when what was read will not change any more, in nanoseconds since 1970 UTC; the next window begins there, and
+    /// rows that come again replace those of the first time. All of the window if left out.
+    pub reached: Option<i64>,
 }
 
 impl Window {
@@ -119,6 +130,13 @@ pub trait Collector: Send + Sync {
     /// # Errors
     /// Only when nothing could be measured; a part that failed goes into [`Collection::faults`].
     async fn collect(&self, shard: &Shard, window: Window) -> Result<Collection>;
+
+    /// Measures one shard piece by piece, for what would take too much memory at once: rows of each piece are on their way
+    /// before the next is read. The window is settled when all pieces have come, up to the earliest
+    /// [`Collection::reached`] of theirs; after an error all of it is asked for again.
+    fn pieces<'a>(&'a self, shard: &'a Shard, window: Window) -> BoxStream<'a, Result<Collection>> {
+        stream::once(self.collect(shard, window)).boxed()
+    }
 
     /// How much of the past can be brought by one collection, of a source that can read it: what is longer is asked for
     /// in parts of this length, oldest first, so that making up for a long stop takes no more memory than a short one.
