@@ -20,7 +20,7 @@ use super::log_limit::LogLimit;
 use super::monitor::{SourcePhase, SourceState};
 use super::schedule::Schedule;
 use crate::model::{Ack, MetricBatch, Parcel};
-use crate::provider::{Collection, Collector, Shard};
+use crate::provider::{Collection, Collector, Shard, Window};
 use crate::{Error, Result};
 
 /// Shards are looked for again this often.
@@ -205,6 +205,7 @@ impl Source {
                 Ok(None) => return Done::Stopped,
                 Err(error) => {
                     // What is later waits for what is earlier: the next tick begins here again.
+                    collecting.failed();
                     self.failed(&shard, &error);
                     break;
                 }
