@@ -36,7 +36,7 @@ const RESUME: &str = "resume";
 #[async_trait]
 impl Lifecycle for KvmProvider {
     async fn create(&self, spec: &InstanceSpec, token: Token) -> Result<Done> {
-        let size = self.sizes.resolve(&spec.size)?;
+        let size = self.resolved(&spec.size)?;
         let draft = Draft::new(spec, &size, token.0)?;
         let (disks, location) = (existing(spec)?, spec.location.clone());
         self.call(CREATE, move |link| {
@@ -94,7 +94,7 @@ impl Lifecycle for KvmProvider {
         policy: ResizePolicy,
         token: Token,
     ) -> Result<Done> {
-        let (id, size) = (id.clone(), self.sizes.resolve(size)?);
+        let (id, size) = (id.clone(), self.resolved(size)?);
         // A balloon follows slowly: the same step must not ask twice.
         self.once(token, "resize", move |link| resize::resize(&link.guest("resize", &id)?, &size, policy))
             .await

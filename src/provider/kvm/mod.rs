@@ -28,7 +28,6 @@ mod provider;
 mod raw;
 mod remove;
 mod resize;
-mod sizes;
 mod slow;
 mod snapshots;
 mod state;

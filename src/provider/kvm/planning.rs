@@ -1,7 +1,7 @@
 //! Plans of what takes more than one call, or whose price a person should know before.
 
 use super::KvmProvider;
-use super::definition::Draft;
+use super::definition::{Amount, Draft};
 use super::error::refused;
 use super::lifecycle::look_at;
 use super::link::Link;
@@ -30,7 +30,7 @@ impl KvmProvider {
             }
             Action::CreateVolume { spec } => {
                 let plan = simple();
-                Ok(Plan { price_delta: self.cost_of_volume(spec.size_bytes), ..plan })
+                Ok(Plan { price_delta: self.cost_of_volume(spec.size_bytes)?, ..plan })
             }
             Action::CreateSnapshot { spec } if spec.of.kind == Kind::Instance && !spec.disks_only => {
                 let active = self.is_active(&spec.of).await?;
@@ -53,7 +53,7 @@ impl KvmProvider {
 
     /// Volumes first, then the guest that refers to them, then its start.
     async fn plan_create(&self, wanted: &Action, spec: &InstanceSpec) -> Result<Plan> {
-        let size = self.sizes.resolve(&spec.size)?;
+        let size = self.resolved(&spec.size)?;
         let draft = Draft::new(spec, &size, uuid::Uuid::nil())?;
         let (image, location) = (spec.image.clone(), spec.location.clone());
         let image = self
@@ -65,7 +65,7 @@ impl KvmProvider {
             .await?;
         let mut plan = Plan::new(wanted.clone(), None, spec.name.clone());
         let mut made = InstanceSpec { image: None, ..spec.clone() };
-        let mut costs = vec![self.cost_of(&size)];
+        let mut costs = vec![self.flavours.cost(&size)?];
         if let Some((image, capacity)) = image {
             made.options.entry("image".into()).or_insert_with(|| image.native_id.clone());
             let copy = VolumeSpec {
@@ -75,7 +75,7 @@ impl KvmProvider {
                 from: Some(image),
                 ..VolumeSpec::default()
             };
-            costs.push(self.cost_of_volume(capacity));
+            costs.push(self.cost_of_volume(capacity)?);
             made.disks.insert(0, DiskSpec::New(copy));
         }
         for disk in &mut made.disks {
@@ -85,7 +85,7 @@ impl KvmProvider {
                     ..std::mem::take(volume)
                 };
                 if volume.from.is_none() || volume.size_bytes.is_some() {
-                    costs.push(self.cost_of_volume(volume.size_bytes));
+                    costs.push(self.cost_of_volume(volume.size_bytes)?);
                 }
                 let step = plan.steps.len();
                 let undo = Action::DeleteVolume { volume: Target::Step(step) };
@@ -103,7 +103,7 @@ impl KvmProvider {
             let undo = Action::Stop { instance: instance.clone(), how };
             plan = plan.step(Step::new(Action::Start { instance }, Some(undo)));
         }
-        plan.price_delta = self.rates.is_some().then(|| sum(costs)).flatten();
+        plan.price_delta = sum(costs);
         Ok(plan)
     }
 
@@ -114,7 +114,7 @@ impl KvmProvider {
         size: &SizeSpec,
         policy: ResizePolicy,
     ) -> Result<Plan> {
-        let size = self.sizes.resolve(size)?;
+        let size = self.resolved(size)?;
         let asked = (id.clone(), size.clone());
         let (label, change, way) = self
             .call("plan", move |link| {
@@ -155,11 +155,8 @@ impl KvmProvider {
             Way::NextBoot => plan.step(resize).downtime(Downtime::NextBoot),
             _ => plan.step(resize),
         };
-        let name = |amount: super::definition::Amount| {
-            self.sizes.resolve(&amount.spec()).ok().and_then(|size| size.name)
-        };
-        let cost = |amount: super::definition::Amount| self.cost_of(&amount.size(name(amount)));
-        plan.price_delta = match (cost(change.wanted), cost(change.now)) {
+        let cost = |amount: Amount| self.flavours.cost(&self.resolved(&amount.spec())?);
+        plan.price_delta = match (cost(change.wanted)?, cost(change.now)?) {
             (Some(after), before) => sum([Some(after), less(before)]),
             (None, _) => None,
         };
@@ -194,7 +191,7 @@ impl KvmProvider {
         }
         plan.removes.extend(mine.snapshots.iter().cloned());
         plan.leaves = leftovers(&mine, consents);
-        plan.price_delta = less(self.cost_of(&self.sizes.of(&definition)));
+        plan.price_delta = less(self.flavours.cost(&definition.size(&self.flavours.sizes()?))?);
         Ok(plan.downtime(Downtime::Deleted))
     }
 }

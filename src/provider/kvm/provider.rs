@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 
 use super::Config;
 use super::link::Link;
-use super::pricing::Rates;
-use super::sizes::Sizes;
+use super::pricing;
 use super::workers::{Limits, Workers};
 use crate::model::resource::Instance;
+use crate::provider::flavours::Flavours;
 use crate::provider::{
     Action, Capabilities, Done, Inventory, Lifecycle, Networks, Plan, Pricing, Provider, Scope, Snapshots,
     Token, Volumes,
@@ -26,8 +26,7 @@ const REMEMBERED: usize = 1024;
 /// Manages the guests, volumes, snapshots and networks of one libvirt connection.
 pub struct KvmProvider {
     pub(super) scope: Scope,
-    pub(super) sizes: Sizes,
-    pub(super) rates: Option<Rates>,
+    pub(super) flavours: Flavours,
     workers: Workers,
     /// What steps did that leave no trace of their token in libvirt.
     done: Mutex<VecDeque<(Token, Done)>>,
@@ -54,10 +53,11 @@ impl KvmProvider {
                 Error::invalid("connect", "the URI is empty or holds a NUL byte").with_provider("kvm")
             );
         }
+        let flavours = Flavours::new(config.sizes.clone(), config.prices.clone());
+        pricing::check(&flavours).map_err(|error| error.with_provider("kvm"))?;
         Ok(Self {
             scope: scope(&config.uri),
-            sizes: Sizes::load(config.sizes.as_deref())?,
-            rates: Rates::load(config.prices.as_deref())?,
+            flavours,
             workers: Workers::new(&config.uri, limits),
             done: Mutex::default(),
         })

@@ -59,12 +59,6 @@ impl Amount {
             max_memory_bytes: Some(self.max_memory),
         }
     }
-
-    /// As the model has it.
-    pub(super) fn size(self, name: Option<String>) -> Size {
-        let SizeSpec { vcpus, memory_bytes, max_vcpus, max_memory_bytes, .. } = self.spec();
-        Size { name, vcpus, memory_bytes, max_vcpus, max_memory_bytes, ..Size::default() }
-    }
 }
 
 impl Change {
