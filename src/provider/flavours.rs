@@ -147,10 +147,14 @@ impl Flavours {
         let source = self.prices.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let price = |item: &str, amount, unit| Price {
             // A size may be called as one of the parts.
-            id: scope.id(location, Kind::Price, match unit {
-                PriceUnit::InstanceHour => format!("size/{item}"),
-                _ => item.to_owned(),
-            }),
+            id: scope.id(
+                location,
+                Kind::Price,
+                match unit {
+                    PriceUnit::InstanceHour => format!("size/{item}"),
+                    _ => item.to_owned(),
+                },
+            ),
             item: item.to_owned(),
             amount,
             currency: rates.currency.clone(),
@@ -319,7 +323,10 @@ mod tests {
         let scope = Scope { provider: "test", account: "a".into() };
         let prices = flavours.prices(&scope, "here").unwrap();
         assert_eq!((prices.len(), prices[0].as_of), (2, "2026-01-01T00:00:00Z".parse().ok()));
-        assert_eq!((prices[0].id.native_id.as_str(), prices[1].id.native_id.as_str()), ("size/small", "vcpu"));
+        assert_eq!(
+            (prices[0].id.native_id.as_str(), prices[1].id.native_id.as_str()),
+            ("size/small", "vcpu")
+        );
         assert_eq!(flavours.cost_of_volume(1).unwrap(), None, "volumes have no price here");
         std::fs::write(folder.path().join("prices.yaml"), "currency: EUR\nvolume_gib_month: 0.73\n").unwrap();
         let volume = flavours.cost_of_volume(2 << 30).unwrap().unwrap();

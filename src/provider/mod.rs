@@ -51,6 +51,7 @@ pub mod kvm;
 pub mod kvm;
 pub mod mapping;
 pub mod rates;
+pub mod status;
 
 /// Whether this build can reach libvirt. Without it `kvm` sources are understood, and refused with that reason.
 pub const KVM: bool = cfg!(feature = "kvm");

@@ -1,7 +1,5 @@
 //! What there is: the lists of all kinds, each read by one job on a worker.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use virt::domain::Domain;
@@ -118,7 +116,7 @@ fn instances(link: &Link, sizes: Result<Vec<Size>>) -> Result<Page<Instance>> {
         Vec::new()
     });
     let around = Surroundings::read(link, &mut errors);
-    let saved = saved(link);
+    let saved = raw::saved(&link.connect);
     let mut items = Vec::new();
     for (domain, native) in raw::states(&link.connect).during("list instances of", &link.host)? {
         match read(&domain) {
@@ -137,12 +135,6 @@ fn read(domain: &Domain) -> Result<Definition> {
     // The name costs nothing: it is in the handle.
     let name = domain.get_name().unwrap_or_default();
     Definition::read(&xml.during("read", &name)?, &name)
-}
-
-/// UUIDs of the guests whose memory is kept in a file. A driver that keeps none has none.
-fn saved(link: &Link) -> HashSet<String> {
-    let saved = link.connect.list_all_domains(virt_sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE);
-    saved.unwrap_or_default().iter().filter_map(|domain| domain.get_uuid_string().ok()).collect()
 }
 
 /// A guest in the words of the model.

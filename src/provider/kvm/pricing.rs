@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn a_sum_counts_what_it_lacks() {
-        let cost = |amount| Some(Cost { per_hour: Decimal::new(amount, 2), currency: "EUR".into(), unpriced: 0 });
+        let cost =
+            |amount| Some(Cost { per_hour: Decimal::new(amount, 2), currency: "EUR".into(), unpriced: 0 });
         let total = sum([cost(5), None, less(cost(2))]).unwrap();
         assert_eq!((total.per_hour, total.unpriced), (Decimal::new(3, 2), 1));
         assert_eq!(sum([None, None]), None, "nothing is known, which is not zero");
