@@ -31,6 +31,7 @@ mod resize;
 mod slow;
 mod snapshots;
 mod state;
+mod stop;
 mod storage;
 mod surroundings;
 mod sys;

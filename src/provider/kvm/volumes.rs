@@ -259,8 +259,7 @@ fn create(link: &Link, spec: &VolumeSpec, token: Token) -> Result<Done> {
     if copied.capacity.is_some_and(|now| now < capacity)
         && let Err(error) = made.resize(capacity, 0).during(CREATE, label)
     {
-        let _ = made.delete(0);
-        return Err(error);
+        return Err(if made.delete(0).is_ok() { error } else { error.partly_done() });
     }
     Ok(Done::made(id))
 }
