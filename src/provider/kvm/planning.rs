@@ -2,7 +2,7 @@
 
 use super::KvmProvider;
 use super::definition::{Amount, Draft};
-use super::error::refused;
+use super::error::{During, refused};
 use super::lifecycle::look_at;
 use super::link::Link;
 use super::pricing::{less, sum};
@@ -28,6 +28,17 @@ impl KvmProvider {
             Action::DeleteInstance { instance: Target::Id(id), consents } => {
                 self.plan_delete(wanted, id, *consents).await
             }
+            Action::Stop { instance: Target::Id(id), .. } if !self.is_kept(id).await? => {
+                // libvirt says that it is gone, and nothing can start it again.
+                let step = Step::new(wanted.clone(), None).until(Some(State::Deleted));
+                let plan = Plan { steps: vec![step], ..simple() }.downtime(Downtime::Deleted);
+                Ok(plan.note("it has no definition: when it stops, it is gone"))
+            }
+            Action::Restart { instance: Target::Id(id), .. } if !self.is_kept(id).await? => {
+                let reason =
+                    "it has no definition: when it stops, it is gone and cannot be started; define it first";
+                Err(refused(ErrorKind::Conflict, "restart", id.native_id.as_str(), reason))
+            }
             Action::CreateVolume { spec } => {
                 let plan = simple();
                 Ok(Plan { price_delta: self.cost_of_volume(spec.size_bytes)?, ..plan })
@@ -49,6 +60,16 @@ impl KvmProvider {
     async fn is_active(&self, instance: &ResourceId) -> Result<bool> {
         let id = instance.clone();
         self.call("plan", move |link| Ok(link.guest("plan", &id)?.is_active())).await
+    }
+
+    /// Whether it outlives its run. Of one that is gone already there is nothing to lose.
+    async fn is_kept(&self, instance: &ResourceId) -> Result<bool> {
+        let id = instance.clone();
+        self.call("plan", move |link| match link.guest_if_any("plan", &id)? {
+            Some(guest) => guest.domain.is_persistent().during("plan", &guest.name),
+            None => Ok(true),
+        })
+        .await
     }
 
     /// Volumes first, then the guest that refers to them, then its start.
@@ -121,6 +142,11 @@ impl KvmProvider {
                 let guest = link.guest("resize", &asked.0)?;
                 let change = Change::new(&guest, &asked.1)?;
                 let way = change.way(&guest.name, policy)?;
+                if way == Way::NextBoot && !guest.domain.is_persistent().during("plan", &guest.name)? {
+                    let reason = "it has no definition: there is no next start that could bring it this size; \
+                                  a running guest cannot get more than it was started for";
+                    return Err(refused(ErrorKind::Conflict, "resize", guest.name.as_str(), reason));
+                }
                 Ok((guest.name, change, way))
             })
             .await?;
