@@ -128,7 +128,7 @@ fn create(link: &Link, draft: &Draft, disks: &[ResourceId]) -> Result<Done> {
             return Err(refused(ErrorKind::Conflict, CREATE, label, reason));
         }
         autostart(&found, draft)?;
-        return Ok(Done { made: Some(id), ..Done::already() });
+        return Ok(Done::made(id));
     }
     let host = look_at(link, draft)?;
     let guests = if disks.is_empty() { Vec::new() } else { link.definitions(CREATE)? };

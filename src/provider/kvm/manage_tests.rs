@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::error::During;
 use super::*;
 use crate::ErrorKind;
 use crate::model::Span;
@@ -130,7 +131,7 @@ async fn a_guest_lives_and_every_verb_may_be_repeated() {
     let id = made.made.clone().unwrap();
     assert_eq!((made.changed, id.native_id.as_str()), (true, first.0.to_string().as_str()));
     let again = create(first).await.unwrap();
-    assert_eq!((again.changed, again.made.as_ref()), (false, Some(&id)));
+    assert_eq!(again, made, "what its own token made is made, however often it is asked");
     assert_eq!(create(token()).await.unwrap_err().kind(), ErrorKind::Conflict, "the name is taken");
     let guest = lab.read(&id).await;
     assert_eq!(
@@ -180,10 +181,9 @@ async fn a_kept_memory_is_not_given_up_unasked() {
     let lab = Lab::new().await;
     let id = lab.running("web").await;
     let saved = id.clone();
-    let saved = lab.kvm.call("save", move |link| {
-        use super::error::During;
-        link.guest("save", &saved)?.domain.managed_save(0).during("save", "web")
-    });
+    let saved = lab
+        .kvm
+        .call("save", move |link| link.guest("save", &saved)?.domain.managed_save(0).during("save", "web"));
     saved.await.unwrap();
     let guest = lab.read(&id).await;
     assert_eq!((guest.state(), guest.status.provider_state.as_str()), (State::Suspended, "shut off"));
@@ -195,6 +195,80 @@ async fn a_kept_memory_is_not_given_up_unasked() {
     assert!(!lab.kvm.suspend(&id, token()).await.unwrap().changed);
     assert!(lab.kvm.resume(&id, token()).await.unwrap().changed);
     assert_eq!(lab.read(&id).await.state(), State::Running);
+}
+
+#[tokio::test]
+async fn a_suspended_guest_that_does_not_stop_is_suspended_again() {
+    let lab = Lab::new().await;
+    let id = lab.running("web").await;
+    lab.kvm.suspend(&id, token()).await.unwrap();
+    // This driver stops what is asked to. With no time to be asked in, it is not.
+    let never = Stop { grace: Span::seconds(0), ..Stop::default() };
+    let refused = lab.kvm.stop(&id, &never, token()).await.unwrap_err();
+    assert!(refused.kind() == ErrorKind::Conflict && !refused.is_partly_done(), "{refused}");
+    assert_eq!(lab.read(&id).await.state(), State::Suspended);
+    let woken = id.clone();
+    lab.kvm
+        .call("wake", move |link| link.guest("wake", &woken)?.domain.resume().during("wake", "web"))
+        .await
+        .unwrap();
+    let again = id.clone();
+    let state = lab.kvm.call("stop", move |link| stop::suspend_again(link, &again)).await.unwrap();
+    assert_eq!((state, lab.read(&id).await.state()), (State::Suspended, State::Suspended));
+    assert!(lab.kvm.stop(&id, &Stop::default(), token()).await.unwrap().changed);
+    let state = lab.kvm.call("stop", move |link| stop::suspend_again(link, &id)).await.unwrap();
+    assert_eq!(state, State::Stopped, "it has done what it was woken for");
+}
+
+#[tokio::test]
+async fn a_deletion_that_fails_after_the_power_off_says_so() {
+    let lab = Lab::new().await;
+    let made = lab.kvm.call("create", |link| {
+        // This driver knows no firmware's variables, and refuses to be asked for them.
+        let xml = "<domain type='test'><name>web</name><memory>65536</memory><vcpu>1</vcpu><os><type>hvm</type>\
+                   <loader readonly='yes' type='pflash'>/l</loader><nvram>/n</nvram></os></domain>";
+        let domain = virt::domain::Domain::define_xml(&link.connect, xml).during("create", "web")?;
+        Ok(link.id(Kind::Instance, domain.get_uuid_string().during("create", "web")?))
+    });
+    let id = made.await.unwrap();
+    let delete = |consents| Lifecycle::delete(&lab.kvm, &id, consents, token());
+    let refused = delete(Consents::default()).await.unwrap_err();
+    assert!(!refused.is_partly_done(), "nothing was done: {refused}");
+    lab.kvm.start(&id, token()).await.unwrap();
+    let refused = delete(Consents { running: true, ..Consents::default() }).await.unwrap_err();
+    assert!(refused.is_partly_done(), "it was powered off: {refused}");
+    assert_eq!(lab.read(&id).await.state(), State::Stopped);
+}
+
+#[tokio::test]
+async fn one_without_a_definition_is_gone_when_it_stops() {
+    let lab = Lab::new().await;
+    let made = lab.kvm.call("create", |link| {
+        let xml = "<domain type='test'><name>brief</name><memory>65536</memory><vcpu>1</vcpu>\
+                   <os><type>hvm</type></os></domain>";
+        let domain = virt::domain::Domain::create_xml(&link.connect, xml, 0).during("create", "brief")?;
+        Ok(link.id(Kind::Instance, domain.get_uuid_string().during("create", "brief")?))
+    });
+    let id = made.await.unwrap();
+    let now = lab.read(&id).await;
+    let stop = Action::Stop { instance: id.clone().into(), how: Stop::default() };
+    let plan = lab.kvm.plan(&stop, Some(&now)).await.unwrap();
+    let step = &plan.steps[0];
+    assert_eq!((plan.steps.len(), plan.downtime), (1, Downtime::Deleted));
+    assert_eq!((step.until, &step.undo), (Some(State::Deleted), &None), "nothing can start it again");
+    assert!(plan.notes[0].contains("no definition"), "{plan}");
+    let restart = Action::Restart { instance: id.clone().into(), how: Stop::default() };
+    assert_eq!(lab.kvm.plan(&restart, Some(&now)).await.unwrap_err().kind(), ErrorKind::Conflict);
+    let size = SizeSpec { vcpus: Some(8.into()), ..SizeSpec::default() };
+    let policy = ResizePolicy::AllowStopStart;
+    let resize = Action::Resize { instance: id.clone().into(), size, policy };
+    let refused = lab.kvm.plan(&resize, Some(&now)).await.unwrap_err();
+    assert!(refused.to_string().contains("no definition"), "{refused}");
+    lab.run(&plan).await;
+    assert_eq!(lab.kvm.inventory().instance(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let kept = lab.running("kept").await;
+    let stop = Action::Stop { instance: kept.into(), how: Stop::default() };
+    assert_eq!(lab.kvm.plan(&stop, None).await.unwrap().steps[0].until, Some(State::Stopped));
 }
 
 #[tokio::test]
@@ -261,7 +335,7 @@ async fn volumes_are_made_once_attached_once_and_kept_while_used() {
     let made = Volumes::create(kvm, &spec, first).await.unwrap();
     let id = made.made.clone().unwrap();
     assert_eq!(id.native_id, "default/data");
-    assert!(!Volumes::create(kvm, &spec, first).await.unwrap().changed);
+    assert_eq!(Volumes::create(kvm, &spec, first).await.unwrap(), made);
     let other = VolumeSpec { size_bytes: Some(65 * MIB), ..spec.clone() };
     assert_eq!(Volumes::create(kvm, &other, token()).await.unwrap_err().kind(), ErrorKind::Conflict);
     let elsewhere = VolumeSpec { class: Some("nowhere".into()), ..spec };
@@ -375,7 +449,9 @@ async fn snapshots_come_and_go_and_guard_their_guest() {
     let made = Snapshots::create(kvm, &spec, first).await.unwrap();
     let id = made.made.clone().unwrap();
     assert_eq!(id.native_id, format!("{}/before", web.native_id));
-    assert!(!Snapshots::create(kvm, &spec, first).await.unwrap().changed);
+    assert_eq!(Snapshots::create(kvm, &spec, first).await.unwrap(), made);
+    kvm.forget();
+    assert_eq!(Snapshots::create(kvm, &spec, first).await.unwrap(), made, "its description has the token");
     assert_eq!(Snapshots::create(kvm, &spec, token()).await.unwrap_err().kind(), ErrorKind::Conflict);
     let child = SnapshotSpec { name: "after".into(), ..spec.clone() };
     Snapshots::create(kvm, &child, token()).await.unwrap();
@@ -392,7 +468,14 @@ async fn snapshots_come_and_go_and_guard_their_guest() {
     let back = token();
     assert!(kvm.revert(&id, back).await.unwrap().changed);
     assert_eq!(lab.read(&web).await.state(), State::Running, "as it was then");
-    assert!(!kvm.revert(&id, back).await.unwrap().changed, "one step goes back once");
+    kvm.stop(&web, &Stop::default(), token()).await.unwrap();
+    assert!(kvm.revert(&id, back).await.unwrap().changed, "it was this step that went back");
+    assert_eq!(lab.read(&web).await.state(), State::Stopped, "once");
+    kvm.forget();
+    let refused = kvm.revert(&id, back).await.unwrap_err();
+    assert!(refused.is_partly_done() && refused.to_string().contains("not known"), "{refused}");
+    assert_eq!(lab.read(&web).await.state(), State::Stopped, "nor by another process");
+    kvm.revert(&id, token()).await.unwrap();
     let plan = kvm.plan(&Action::RevertSnapshot { snapshot: id.clone().into() }, None).await.unwrap();
     assert_eq!(plan.downtime, Downtime::Reboot);
     for changed in [true, false] {
@@ -417,7 +500,7 @@ async fn networks_begin_at_once_and_are_kept_while_used() {
     let first = token();
     let made = Networks::create(kvm, &spec, first).await.unwrap();
     let id = made.made.clone().unwrap();
-    assert!(!Networks::create(kvm, &spec, first).await.unwrap().changed);
+    assert_eq!(Networks::create(kvm, &spec, first).await.unwrap(), made);
     assert_eq!(Networks::create(kvm, &spec, token()).await.unwrap_err().kind(), ErrorKind::Conflict);
     let networks = whole(kvm.inventory().networks(&lab.host)).await;
     assert_eq!(networks.len(), 2);

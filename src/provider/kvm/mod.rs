@@ -19,6 +19,7 @@ mod link;
 mod listing;
 mod mailbox;
 mod mapping;
+mod memory;
 mod metrics;
 mod networks;
 mod planning;
