@@ -50,10 +50,7 @@ place!(PricesArgs, PricesVerb, "prices");
 pub fn regions(args: RegionsArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let RegionsVerb::List { at, selection, shown } = args.verb;
-        let mut all = Listing::default();
-        for managed in args.connection.open()? {
-            all.join(gather::regions(&managed, &at.places()).await);
-        }
+        let all = gather::regions(&args.connection.open()?, &at.places()).await;
         list::print(all, &selection, &shown).await
     })
 }
