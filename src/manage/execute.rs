@@ -88,7 +88,8 @@ impl<'a> Executor<'a> {
         match self.journal.load(operation.id) {
             Ok(now) if now == operation => self.finish(operation, claim).await,
             Ok(now) => {
-                let reason = format!("somebody else went on with it, and it is {} now; look again", now.phase);
+                let reason =
+                    format!("somebody else went on with it, and it is {} now; look again", now.phase);
                 let error = Error::new(ErrorKind::Conflict, "resume operation", reason);
                 (now, Err(error.with_resource(operation.id.to_string())))
             }
@@ -147,7 +148,8 @@ impl<'a> Executor<'a> {
                 Err(error) => return Err(Failure::before(error)),
             }
             operation.steps[index].state = StepState::Begun;
-            self.save(operation).map_err(|error| if again { Failure::open(error) } else { Failure::before(error) })?;
+            self.save(operation)
+                .map_err(|error| if again { Failure::open(error) } else { Failure::before(error) })?;
             let done = match self.client.perform(&action, operation.id.step(index)).await {
                 Ok(done) => done,
                 // What was to be deleted is gone: that is what was wanted.
@@ -229,9 +231,9 @@ impl<'a> Executor<'a> {
         let open = failure.left == Left::Open;
         let before = operation.plan.steps[..index].iter().zip(&operation.steps);
         let can_unwind = (!open || step.can_be_undone())
-            && before
-                .clone()
-                .all(|(step, record)| step.can_be_undone() || !record.changed || record.state != StepState::Done);
+            && before.clone().all(|(step, record)| {
+                step.can_be_undone() || !record.changed || record.state != StepState::Done
+            });
         if !can_unwind {
             // What may have happened is asked for again with its token; what did not happen begins anew.
             let again = step.action.is_repeatable();

@@ -38,10 +38,11 @@ impl Journal {
     /// The folder cannot be made.
     pub fn open(data: &Path) -> Result<Self> {
         let folder = data.join(FOLDER);
-        let made = fs::create_dir_all(data).and_then(|()| match DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            made => made,
-        });
+        let made =
+            fs::create_dir_all(data).and_then(|()| match DirBuilder::new().mode(0o700).create(&folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+                made => made,
+            });
         made.map_err(|error| Error::io("make the journal", &folder, error))?;
         Ok(Self { folder })
     }

@@ -143,11 +143,14 @@ impl Operation {
             Phase::Done | Phase::Unwound | Phase::Abandoned => Vec::new(),
             Phase::Unwinding | Phase::Stuck => {
                 let to_undo = all().rev().filter(|(index, _)| self.is_to_undo(*index));
-                to_undo.flat_map(|(_, step)| step.undo.iter().map(|undo| Step::new(known(undo), None))).collect()
+                to_undo
+                    .flat_map(|(_, step)| step.undo.iter().map(|undo| Step::new(known(undo), None)))
+                    .collect()
             }
             Phase::Running | Phase::InFlight | Phase::Partial => {
-                let to_do = all()
-                    .filter(|(index, _)| !matches!(self.steps[*index].state, StepState::Done | StepState::Taken));
+                let to_do = all().filter(|(index, _)| {
+                    !matches!(self.steps[*index].state, StepState::Done | StepState::Taken)
+                });
                 let to_do = to_do.map(|(_, step)| Step { action: known(&step.action), ..step.clone() });
                 to_do.collect()
             }

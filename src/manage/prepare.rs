@@ -32,7 +32,10 @@ pub async fn prepare(
 ) -> Result<Prepared> {
     let is_subject =
         |instance: &&Instance| wanted.target().and_then(|target| target.id().ok()) == Some(&instance.id);
-    let plan = match instance.filter(is_subject).and_then(|instance| Some((instance, already(wanted, instance)?))) {
+    let plan = match instance
+        .filter(is_subject)
+        .and_then(|instance| Some((instance, already(wanted, instance)?)))
+    {
         Some((instance, why)) => Plan::nothing(wanted.clone(), instance.id.clone(), instance.label(), why),
         None => managed.client.plan(wanted, instance).await?,
     };
@@ -61,7 +64,8 @@ fn already(wanted: &Action, instance: &Instance) -> Option<String> {
 /// made, and an instance on its way is waited for then.
 fn refused(wanted: &Action, plan: &Plan, instance: &Instance) -> Option<String> {
     let state = instance.state();
-    let step = plan.steps.first().filter(|step| !step.expects.is_empty() && step.action.instance().is_some())?;
+    let step =
+        plan.steps.first().filter(|step| !step.expects.is_empty() && step.action.instance().is_some())?;
     if step.expects.contains(&state) || step.until == Some(state) || state.is_passing() {
         return None;
     }

@@ -41,7 +41,9 @@ impl Executor<'_> {
         match self.client.instance(id).await {
             Ok(instance) if Some(instance.state()) == step.until => Some(None),
             Ok(instance) if instance.state().is_passing() || instance.state() == State::Unknown => None,
-            Ok(instance) => Some(Some(format!("nobody waited for its end; later it was {}", instance.state()))),
+            Ok(instance) => {
+                Some(Some(format!("nobody waited for its end; later it was {}", instance.state())))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Some(None),
             Err(_) => None,
         }

@@ -46,7 +46,8 @@ impl Executor<'_> {
                 .with_resource(step.action.to_string()));
         }
         let mut made = operation.made();
-        let resolved = |made: &[_]| step.undo.iter().map(|undo| undo.resolved(made)).collect::<Result<Vec<_>>>();
+        let resolved =
+            |made: &[_]| step.undo.iter().map(|undo| undo.resolved(made)).collect::<Result<Vec<_>>>();
         if begun && made[index].is_none() && resolved(&made).is_err() {
             // The answer to a creation was lost. Asked again with the same token the provider says what it made, or
             // makes it now: either way it is known what is to be deleted.
@@ -70,7 +71,13 @@ impl Executor<'_> {
         Ok(())
     }
 
-    async fn take_back(&self, operation: &Operation, index: usize, number: usize, undo: &Action) -> Result<()> {
+    async fn take_back(
+        &self,
+        operation: &Operation,
+        index: usize,
+        number: usize,
+        undo: &Action,
+    ) -> Result<()> {
         (self.progress)(operation, Progress::Undo(index, undo));
         let token = operation.id.step(UNDO * (number + 1) + index);
         match self.client.perform(undo, token).await {

@@ -57,7 +57,9 @@ pub(super) async fn until(
             Ok(instance) => instance,
             Err(error) if error.kind() == ErrorKind::NotFound => match wanted {
                 State::Deleted => return Ok(None),
-                State::Stopped => return Ok(Some("it is gone: it had no definition that outlives it".into())),
+                State::Stopped => {
+                    return Ok(Some("it is gone: it had no definition that outlives it".into()));
+                }
                 _ => return Err(error),
             },
             Err(error) => return Err(error),

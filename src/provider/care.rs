@@ -63,11 +63,7 @@ impl Plan {
             undo: step.undo.iter().map(Action::shown).collect(),
             ..step.clone()
         };
-        Self {
-            wanted: self.wanted.shown(),
-            steps: self.steps.iter().map(shown).collect(),
-            ..self.clone()
-        }
+        Self { wanted: self.wanted.shown(), steps: self.steps.iter().map(shown).collect(), ..self.clone() }
     }
 }
 

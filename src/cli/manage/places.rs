@@ -10,7 +10,6 @@ use crate::Result;
 use crate::cli::screen::Screen;
 use crate::manage::gather;
 use crate::model::resource::{Price, Size, Zone};
-use crate::provider::Listing;
 
 macro_rules! place {
     ($args:ident, $verb:ident, $noun:literal) => {

@@ -154,17 +154,21 @@ impl Client {
     /// [`Error::is_partly_done`].
     pub async fn perform(&self, action: &Action, token: Token) -> Result<Done> {
         let location = action.location().unwrap_or_default();
-        let longest = if action.copies_data() { self.policy.copy } else { Duration::ZERO };
-        let grace = match action {
-            Action::Stop { how, .. } => how.grace.0,
-            _ => Duration::ZERO,
-        };
-        let deadline = self.policy.change.max(longest) + grace;
+        let deadline = self.longest(action);
         let perform = || perform::perform(self.provider.as_ref(), action, token);
         match self.tried(action.verb(), location, Class::Change, deadline, perform).await {
             (Ok(done), true) => Ok(Done { changed: true, ..done }),
             (Err(error), true) => Err(error.partly_done()),
             (done, false) => done,
+        }
+    }
+
+    /// The longest time of a step's call.
+    pub(crate) fn longest(&self, action: &Action) -> Duration {
+        match action {
+            Action::Stop { how, .. } => self.policy.change + how.grace.0,
+            action if action.copies_data() => self.policy.change.max(self.policy.copy),
+            _ => self.policy.change,
         }
     }
 
