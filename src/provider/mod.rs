@@ -20,6 +20,7 @@ use crate::{Error, ErrorKind, Result};
 
 pub mod action;
 pub mod capability;
+mod care;
 pub mod client;
 pub mod listing;
 pub mod perform;
@@ -29,6 +30,7 @@ pub mod token;
 
 pub use action::{Action, Consents, ResizePolicy, Stop, Target};
 pub use capability::Capabilities;
+pub use care::HIDDEN;
 pub use client::Client;
 pub use listing::{Listing, Page, Pages};
 pub use plan::{Downtime, Leftover, Plan, Step};
