@@ -255,7 +255,11 @@ async fn one_without_a_definition_is_gone_when_it_stops() {
     let plan = lab.kvm.plan(&stop, Some(&now)).await.unwrap();
     let step = &plan.steps[0];
     assert_eq!((plan.steps.len(), plan.downtime), (1, Downtime::Deleted));
-    assert_eq!((step.until, &step.undo), (Some(State::Deleted), &None), "nothing can start it again");
+    assert_eq!(
+        (step.until, step.can_be_undone()),
+        (Some(State::Deleted), false),
+        "nothing can start it again"
+    );
     assert!(plan.notes[0].contains("no definition"), "{plan}");
     let restart = Action::Restart { instance: id.clone().into(), how: Stop::default() };
     assert_eq!(lab.kvm.plan(&restart, Some(&now)).await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -320,6 +324,12 @@ async fn a_size_grows_live_then_at_the_next_start_as_the_policy_says() {
     let guest = lab.read(&id).await;
     assert_eq!((guest.state(), guest.size.vcpus), (State::Running, Some(6.into())));
     assert_eq!(guest.size.max_memory_bytes, Some(1024 * MIB));
+    lab.kvm.suspend(&id, token()).await.unwrap();
+    let plan = lab.kvm.plan(&action(size(9, 1024), AllowStopStart), None).await.unwrap();
+    let verbs = |actions: &mut dyn Iterator<Item = &Action>| actions.map(Action::verb).collect::<Vec<_>>();
+    let steps = verbs(&mut plan.steps.iter().map(|step| &step.action));
+    assert_eq!(steps, ["stop", "resize", "start", "suspend"], "it ends as it was");
+    assert_eq!(verbs(&mut plan.steps[0].undo.iter()), ["start", "suspend"]);
     lab.kvm.stop(&id, &Stop::default(), token()).await.unwrap();
     let smaller = SizeSpec { max_vcpus: Some(2.into()), max_memory_bytes: Some(64 * MIB), ..size(1, 32) };
     assert!(resize(smaller, LiveOnly).await.unwrap().changed, "a stopped guest has no running maxima");

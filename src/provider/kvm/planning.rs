@@ -30,8 +30,11 @@ impl KvmProvider {
             }
             Action::Stop { instance: Target::Id(id), .. } if !self.is_kept(id).await? => {
                 // libvirt says that it is gone, and nothing can start it again.
-                let step = Step::new(wanted.clone(), None).until(Some(State::Deleted));
-                let plan = Plan { steps: vec![step], ..simple() }.downtime(Downtime::Deleted);
+                let mut plan = simple().downtime(Downtime::Deleted);
+                for step in &mut plan.steps {
+                    step.undo.clear();
+                    step.until = Some(State::Deleted);
+                }
                 Ok(plan.note("it has no definition: when it stops, it is gone"))
             }
             Action::Restart { instance: Target::Id(id), .. } if !self.is_kept(id).await? => {
@@ -137,7 +140,7 @@ impl KvmProvider {
     ) -> Result<Plan> {
         let size = self.resolved(size)?;
         let asked = (id.clone(), size.clone());
-        let (label, change, way) = self
+        let (label, change, way, before) = self
             .call("plan", move |link| {
                 let guest = link.guest("resize", &asked.0)?;
                 let change = Change::new(&guest, &asked.1)?;
@@ -147,7 +150,8 @@ impl KvmProvider {
                                   a running guest cannot get more than it was started for";
                     return Err(refused(ErrorKind::Conflict, "resize", guest.name.as_str(), reason));
                 }
-                Ok((guest.name, change, way))
+                let before = guest.native.state();
+                Ok((guest.name, change, way, before))
             })
             .await?;
         // The change waits already, and the guest may be stopped for it now.
@@ -170,13 +174,23 @@ impl KvmProvider {
         let mut plan = match way {
             Way::NextBoot | Way::Already if policy == ResizePolicy::AllowStopStart => {
                 let start = || Action::Start { instance: instance() };
+                let suspend = || Action::Suspend { instance: instance() };
                 let stop = Action::Stop { instance: instance(), how: Stop::default() };
                 let again = Stop { force: true, ..Stop::default() };
-                let plan =
-                    plan.step(Step::new(stop, Some(start())).expects(&[State::Running, State::Suspended]));
+                let suspended = (before == State::Suspended).then(suspend);
+                let back = std::iter::once(start()).chain(suspended.clone());
+                // The way back leads to one of the two.
+                let from = if suspended.is_some() { State::Suspended } else { State::Running };
+                let plan = plan.step(Step::new(stop, back).expects(&[from]));
                 let plan = if waits { plan } else { plan.step(resize.expects(&[State::Stopped])) };
                 let undo = Action::Stop { instance: instance(), how: again };
-                plan.step(Step::new(start(), Some(undo))).downtime(Downtime::StopStart)
+                let plan = plan.step(Step::new(start(), Some(undo))).downtime(Downtime::StopStart);
+                match suspended {
+                    Some(suspend) => {
+                        plan.step(Step::new(suspend, Some(Action::Resume { instance: instance() })))
+                    }
+                    None => plan,
+                }
             }
             Way::NextBoot => plan.step(resize).downtime(Downtime::NextBoot),
             _ => plan.step(resize),
