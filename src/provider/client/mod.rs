@@ -142,8 +142,10 @@ impl Client {
     pub async fn plan(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
         perform::allowed(self.provider.as_ref(), wanted)?;
         let location = wanted.location().unwrap_or_default();
+        // What is to be copied may be read for the plan.
+        let deadline = if wanted.copies_data() { self.policy.copy } else { self.policy.read };
         let plan = || self.provider.plan(wanted, now);
-        self.call("plan", location, Class::Read, self.policy.read, plan).await
+        self.call("plan", location, Class::Read, deadline, plan).await
     }
 
     /// Carries out a step. Every step carries its token or finds out that it was done already, so it is tried again like a
