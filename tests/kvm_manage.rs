@@ -10,13 +10,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::AsArray;
 use barograph::model::Span;
 use barograph::model::resource::{Instance, Network, Region, ResourceId, Snapshot, State, Volume};
 use barograph::provider::client::{Client, Listed, Policy};
-use barograph::provider::kvm::{Config, KvmProvider};
+use barograph::provider::kvm::{Config, KvmCollector, KvmProvider};
 use barograph::provider::{
-    Action, Consents, DiskSpec, Done, Downtime, InstanceSpec, KernelSpec, NetworkSpec, Plan, ResizePolicy,
-    SizeSpec, SnapshotSpec, Stop, Token, VolumeSpec,
+    Action, Collector, Consents, DiskSpec, Done, Downtime, InstanceSpec, KernelSpec, NetworkSpec, Plan,
+    ResizePolicy, SizeSpec, SnapshotSpec, Stop, Token, VolumeSpec, Window,
 };
 use barograph::{ErrorKind, Retry};
 
@@ -400,6 +401,7 @@ async fn one_that_does_not_hear_is_not_powered_off_unasked(lab: &Lab) {
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     assert!(refused.to_string().contains("still runs") && refused.to_string().contains("force"), "{refused}");
     assert_eq!(lab.read(&id).await.state(), State::Running);
+    what_is_measured_is_what_is_listed(lab, &id).await;
     it_has_what_it_had_when_it_does_not_agree(lab, &id).await;
     let done = lab.does(Action::Stop { instance: id.clone().into(), how: forced(1) }).await;
     assert!(done.note.unwrap().contains("powered off"));
@@ -407,6 +409,26 @@ async fn one_that_does_not_hear_is_not_powered_off_unasked(lab: &Lab) {
     let consents = Consents { volumes: true, ..Consents::default() };
     let plan = lab.plan(&Action::DeleteInstance { instance: id.into(), consents }).await;
     lab.run(&plan).await;
+}
+
+/// A guest whose memory is kept in a file is off for libvirt, and suspended for us, wherever we say it.
+async fn what_is_measured_is_what_is_listed(lab: &Lab, id: &ResourceId) {
+    lab.rig.virsh(&["managedsave", "deaf"]);
+    let listed = lab.read(id).await;
+    assert_eq!(listed.state(), State::Suspended);
+    let uri = lab.client.scope().account.clone();
+    let collector = KvmCollector::new(&Config { uri, ..Config::default() }).unwrap();
+    let shard = collector.discover().await.unwrap().remove(0);
+    let collection = collector.collect(&shard, Window { start: 0, end: 1_000_000_000 }).await.unwrap();
+    collector.close().await;
+    let status = collection.batches.iter().find(|batch| batch.table() == "status").unwrap();
+    let row = (0..status.rows()).find(|row| status.tag("resource_id", *row) == Some(&id.native_id)).unwrap();
+    let text = |column: &str| status.records().column_by_name(column).unwrap().as_string::<i32>().value(row);
+    assert_eq!(text("state"), "Suspended");
+    assert_eq!(text("provider_state"), listed.status.provider_state);
+    assert_eq!(Some(text("reason")), listed.status.reason.as_deref());
+    lab.does(Action::Resume { instance: id.clone().into() }).await;
+    assert_eq!(lab.read(id).await.state(), State::Running);
 }
 
 async fn it_has_what_it_had_when_it_does_not_agree(lab: &Lab, id: &ResourceId) {
