@@ -156,6 +156,8 @@ fn containers_live_and_die_by_the_command_line() {
     assert_eq!(shell.json(&["instances", "show", "web-1"])[0]["memory_bytes"], 64 << 20);
     shell.json(&["instances", "suspend", "web-1", "--yes"]);
     assert_eq!(states("name = 'web-1'"), ["web-1 Suspended"]);
+    let resized = shell.json(&["instances", "resize", "web-1", "--memory", "48MiB", "--yes"]);
+    assert_eq!(resized[0]["changed"], true, "a provider says itself in which states it can");
     shell.json(&["instances", "resume", "web-1", "--yes"]);
     let stopped = shell.json(&["instances", "stop", "--where", "tags LIKE '%\"team\":\"web\"%'", "--yes"]);
     assert_eq!(stopped.len(), 2);
@@ -276,7 +278,7 @@ fn what_cannot_be_reached_ends_with_its_code_and_costs_no_other() {
 fn two_sources_of_the_same_guests_are_one() {
     let guests = "type: kvm, every: 5s, uri: \"test:///default\"";
     let shell = Shell::new(&format!(
-        "name: a\nsources:\n  one: {{ {guests} }}\n  two: {{ {guests}, deadline: 9s }}\n\
+        "name: a\nsources:\n  one: {{ {guests} }}\n  two: {{ {guests}, deadline: 1s }}\n\
          sinks: {{ out: {{ type: stdout }} }}\n"
     ));
     assert_eq!(shell.json(&["instances", "list"]).len(), 1);

@@ -152,9 +152,9 @@ impl<'a> Executor<'a> {
                 .map_err(|error| if again { Failure::open(error) } else { Failure::before(error) })?;
             let done = match self.client.perform(&action, operation.id.step(index)).await {
                 Ok(done) => done,
-                // What was to be deleted is gone: that is what was wanted.
-                Err(error) if error.kind() == ErrorKind::NotFound && action.verb() == "delete" => {
-                    Done { changed: error.is_partly_done(), ..Done::already() }
+                Err(error) if error.kind() == ErrorKind::NotFound && is_done_when_gone(&action) => {
+                    let changed = error.is_partly_done() || action.verb() != "delete";
+                    Done { changed, ..Done::already() }
                 }
                 Err(error) if again || !changed_nothing(&error) => return Err(Failure::open(error)),
                 Err(error) => return Err(Failure::before(error)),
@@ -296,6 +296,12 @@ impl Failure {
 pub(super) fn changed_nothing(error: &Error) -> bool {
     let open = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Capacity | ErrorKind::Throttled);
     !open && !error.is_partly_done()
+}
+
+/// Whether that its target is gone is as good as having done it: what was to be deleted, and what was to stop and had no
+/// definition that outlives it.
+pub(super) fn is_done_when_gone(action: &Action) -> bool {
+    matches!(action, Action::Stop { .. }) || action.verb() == "delete"
 }
 
 fn in_doubt(action: &Action) -> Error {

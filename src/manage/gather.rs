@@ -55,16 +55,24 @@ pub async fn list<T: Listed>(
         return only.client.list::<T>("", &|_| ()).await;
     }
     let (regions, mut all) = regions_of(&able, places).await;
-    let lists = regions.iter().map(|(managed, region)| async {
-        let before = AtomicUsize::new(0);
-        let count = |now: usize| {
-            let more = now.saturating_sub(before.swap(now, Ordering::Relaxed));
-            progress(found.fetch_add(more, Ordering::Relaxed) + more);
-        };
-        managed.client.list::<T>(&region.id.native_id, &count).await
+    let of_provider = regions.iter().map(|(managed, regions)| async {
+        let lists = regions.iter().map(|region| async {
+            let before = AtomicUsize::new(0);
+            let count = |now: usize| {
+                let more = now.saturating_sub(before.swap(now, Ordering::Relaxed));
+                progress(found.fetch_add(more, Ordering::Relaxed) + more);
+            };
+            managed.client.list::<T>(&region.id.native_id, &count).await
+        });
+        let mut whole = Listing::default();
+        let mut lists = stream::iter(lists).buffered(AT_ONCE);
+        while let Some(listing) = lists.next().await {
+            whole.join(listing);
+        }
+        whole
     });
-    let mut lists = stream::iter(lists).buffered(AT_ONCE);
-    while let Some(listing) = lists.next().await {
+    let mut providers = stream::iter(of_provider).buffered(AT_ONCE);
+    while let Some(listing) = providers.next().await {
         all.join(listing);
     }
     first_of_each(&mut all.items);
@@ -74,7 +82,7 @@ pub async fn list<T: Listed>(
 /// The places of all providers that are asked. A place that is asked for and that none of them has is an error.
 pub async fn regions(managed: &[Managed], places: &Places) -> Listing<Region> {
     let (regions, mut all) = regions_of(&managed.iter().collect::<Vec<_>>(), places).await;
-    all.items = regions.into_iter().map(|(_, region)| region).collect();
+    all.items = regions.into_iter().flat_map(|(_, regions)| regions).collect();
     let mut seen = BTreeSet::new();
     all.items.retain(|region| seen.insert(region.id.clone()));
     all
@@ -84,7 +92,7 @@ pub async fn regions(managed: &[Managed], places: &Places) -> Listing<Region> {
 async fn regions_of<'a, T>(
     managed: &[&'a Managed],
     places: &Places,
-) -> (Vec<(&'a Managed, Region)>, Listing<T>) {
+) -> (Vec<(&'a Managed, Vec<Region>)>, Listing<T>) {
     let mut failed = Listing::default();
     let mut chosen = Vec::new();
     let mut known = BTreeSet::new();
@@ -92,12 +100,10 @@ async fn regions_of<'a, T>(
     let mut asked = stream::iter(asked).buffered(AT_ONCE);
     while let Some((managed, regions)) = asked.next().await {
         failed.fail(regions.errors);
-        for region in regions.items {
-            known.insert(region.id.native_id.clone());
-            if places.has(&region.id.native_id) && region.enabled != Some(false) {
-                chosen.push((managed, region));
-            }
-        }
+        let mut regions = regions.items;
+        known.extend(regions.iter().map(|region| region.id.native_id.clone()));
+        regions.retain(|region| places.has(&region.id.native_id) && region.enabled != Some(false));
+        chosen.push((managed, regions));
     }
     // A place that is not among those of a provider that did not answer may be there all the same.
     if failed.complete {

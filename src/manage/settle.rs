@@ -1,6 +1,8 @@
 //! Operations whose end nobody waited for: once their instance has come to rest they are over, and the journal may forget
 //! them in time.
 
+use std::time::Duration;
+
 use super::{Executor, Operation, Phase, StepState};
 use crate::ErrorKind;
 use crate::model::resource::State;
@@ -8,9 +10,18 @@ use crate::model::resource::State;
 /// Operations that are looked at beside the one that was carried out.
 const MOST: usize = 20;
 
+/// How long that may hold up who carried it out.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl Executor<'_> {
     /// Looks at the operations of the same source that are in flight. What cannot be read now is left for the next time.
     pub(super) async fn settle(&self, beside: &Operation) {
+        if tokio::time::timeout(PATIENCE, self.look_at_others(beside)).await.is_err() {
+            tracing::debug!("some operations in flight are looked at another time");
+        }
+    }
+
+    async fn look_at_others(&self, beside: &Operation) {
         let Ok((operations, _)) = self.journal.list() else { return };
         let in_flight = operations.into_iter().filter(|operation| {
             operation.phase == Phase::InFlight

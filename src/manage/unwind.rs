@@ -1,6 +1,6 @@
 //! The way back: what an operation did is taken back, last step first.
 
-use super::execute::changed_nothing;
+use super::execute::{changed_nothing, is_done_when_gone};
 use super::{Executor, Operation, Phase, Progress, StepState, wait};
 use crate::provider::Action;
 use crate::{Error, ErrorKind, Result};
@@ -82,7 +82,7 @@ impl Executor<'_> {
         let token = operation.id.step(UNDO * (number + 1) + index);
         match self.client.perform(undo, token).await {
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound && undo.verb() == "delete" => {}
+            Err(error) if error.kind() == ErrorKind::NotFound && is_done_when_gone(undo) => {}
             Err(error) => return Err(error),
         }
         if let (Some(state), Some(instance)) = (undo.brings_about(), undo.instance()) {

@@ -42,6 +42,12 @@ async fn what_has_no_definition_is_gone_when_it_is_stopped() {
     ended.unwrap();
     assert_eq!(operation.phase, Phase::Done);
     assert!(operation.notes().next().unwrap().contains("it is gone"));
+    // Also where the answer was lost, and it is gone when it is asked for again.
+    let id = bench.world.with("b", State::Running, 2);
+    bench.world.fails(1, Fault::Again);
+    let (operation, ended) = bench.run(&Action::Stop { instance: id.into(), how: Stop::default() }).await;
+    ended.unwrap();
+    assert_eq!((operation.phase, operation.changed()), (Phase::Done, true));
 }
 
 #[tokio::test(start_paused = true)]
