@@ -94,6 +94,7 @@ struct Inner {
     operation: String,
     resource: Option<String>,
     reason: String,
+    partly_done: bool,
     source: Option<BoxError>,
 }
 
@@ -107,6 +108,7 @@ impl Error {
             operation: operation.into(),
             resource: None,
             reason: reason.into(),
+            partly_done: false,
             source: None,
         }))
     }
@@ -168,6 +170,14 @@ impl Error {
         self
     }
 
+    /// Says of a change that a part of it was done before it failed, or may have been, and stayed: whoever asked for it
+    /// has something to take back, whatever the kind says.
+    #[must_use]
+    pub fn partly_done(mut self) -> Self {
+        self.0.partly_done = true;
+        self
+    }
+
     /// Keeps the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -183,6 +193,11 @@ impl Error {
     /// Whether trying again can help.
     pub fn retry(&self) -> Retry {
         self.0.retry
+    }
+
+    /// Whether a part of a change was done, or may have been, before it failed.
+    pub fn is_partly_done(&self) -> bool {
+        self.0.partly_done
     }
 
     /// The provider, sink or store that was asked, if one was.
@@ -240,6 +255,7 @@ impl fmt::Debug for Error {
             .field("kind", &self.0.kind)
             .field("retry", &self.0.retry)
             .field("message", &format_args!("{self}"))
+            .field("partly_done", &self.0.partly_done)
             .field("source", &self.0.source)
             .finish()
     }
@@ -281,5 +297,14 @@ mod tests {
     fn kinds_that_pass_by_themselves_are_worth_a_retry() {
         assert_eq!(Error::unavailable("poll", "timed out").retry(), Retry::Later);
         assert_eq!(Error::invalid("poll", "bad").retry(), Retry::Never);
+    }
+
+    #[test]
+    fn a_failure_after_a_part_says_so_whatever_its_kind() {
+        let error = Error::new(ErrorKind::Conflict, "delete", "it is in use");
+        assert!(!error.is_partly_done());
+        let error = error.partly_done().with_resource("i");
+        assert!(error.is_partly_done());
+        assert_eq!(error.kind(), ErrorKind::Conflict);
     }
 }

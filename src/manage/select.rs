@@ -1,6 +1,6 @@
 //! Which resources a command is about: named one by one, never "all" by leaving something out.
 
-use crate::model::resource::{Image, Instance, Network, ResourceId, Snapshot, Subnet, Volume};
+use crate::model::resource::{Image, Instance, Kind, Network, ResourceId, Snapshot, Subnet, Volume};
 use crate::provider::Listing;
 use crate::{Error, ErrorKind, Result};
 
@@ -14,10 +14,14 @@ pub trait Subject: Clone + Send {
     fn name(&self) -> Option<&str>;
     /// What protects it, if something does.
     fn protected(&self) -> Option<String>;
+    /// The instance that it is a part of the past of.
+    fn instance(&self) -> Option<&ResourceId> {
+        None
+    }
 }
 
 macro_rules! subject {
-    ($($type:ty: $name:expr;)*) => {$(
+    ($($type:ty: $name:expr $(, $instance:expr)?;)*) => {$(
         impl Subject for $type {
             fn id(&self) -> &ResourceId {
                 &self.id
@@ -31,13 +35,19 @@ macro_rules! subject {
             fn protected(&self) -> Option<String> {
                 tagged(self.tags.get(PROTECTED_TAG).map(String::as_str))
             }
+
+            $(fn instance(&self) -> Option<&ResourceId> {
+                let instance: fn(&$type) -> Option<&ResourceId> = $instance;
+                instance(self)
+            })?
         }
     )*};
 }
 
 subject! {
     Volume: |volume| volume.name.as_deref();
-    Snapshot: |snapshot| snapshot.name.as_deref();
+    Snapshot: |snapshot| snapshot.name.as_deref(),
+        |snapshot| snapshot.of.as_ref().filter(|of| of.kind == Kind::Instance);
     Network: |network| network.name.as_deref();
     Subnet: |subnet| subnet.name.as_deref();
     Image: |image| Some(&image.name);
@@ -77,7 +87,8 @@ pub fn one<'a, T: Subject>(listing: &'a Listing<T>, what: &str, name: &str) -> R
     let found: Vec<&T> = listing.items.iter().filter(matching).collect();
     match found[..] {
         [one] => Ok(one),
-        [] if listing.complete => {
+        // A place that is not there has nothing.
+        [] if listing.errors.iter().all(|error| error.kind() == ErrorKind::NotFound) => {
             Err(Error::new(ErrorKind::NotFound, "find", format!("there is no such {what}"))
                 .with_resource(name))
         }
@@ -97,7 +108,6 @@ pub fn one<'a, T: Subject>(listing: &'a Listing<T>, what: &str, name: &str) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::resource::Kind;
 
     fn network(native_id: &str, name: &str) -> Network {
         let id: ResourceId = format!("kvm/a/here/network/{native_id}").parse().unwrap();

@@ -34,7 +34,7 @@ enum Verb {
         #[arg(long, value_enum)]
         format: Option<Format>,
     },
-    /// Show one operation with all its steps, as JSON
+    /// Show one operation with all its steps, as JSON; values of environment variables are hidden
     Show {
         /// Its id
         id: Token,
@@ -81,7 +81,7 @@ fn list(data: &Path, all: bool, format: Option<Format>) -> Result<ExitCode> {
 
 fn show(data: &Path, id: Token) -> Result<ExitCode> {
     let operation = Journal::open(data)?.load(id)?;
-    let text = serde_json::to_string_pretty(&operation).map_err(|error| {
+    let text = serde_json::to_string_pretty(&operation.shown()).map_err(|error| {
         Error::invalid("print the operation", "it cannot be written as JSON").with_source(error)
     })?;
     crate::cli::print(&(text + "\n"))?;

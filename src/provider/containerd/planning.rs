@@ -123,11 +123,11 @@ mod tests {
         let (reader, now) = now();
         let made = plan(&reader, &wanted(&now, None, Some(32 << 20)), Some(&now)).unwrap();
         assert_eq!((made.downtime, made.steps.len()), (Downtime::None, 1));
-        let Some(Action::Resize { size, .. }) = &made.steps[0].undo else { panic!("{made}") };
+        let [Action::Resize { size, .. }] = &made.steps[0].undo[..] else { panic!("{made}") };
         assert_eq!(size.memory_bytes, Some(64 << 20));
         assert!(made.notes[0].contains("next start"));
         let limit = plan(&reader, &wanted(&now, Some("1"), None), Some(&now)).unwrap();
-        assert_eq!(limit.steps[0].undo, None);
+        assert_eq!(limit.steps[0].undo, []);
         let nothing = plan(&reader, &wanted(&now, None, Some(64 << 20)), Some(&now)).unwrap();
         assert!(nothing.already.is_some() && nothing.steps.is_empty());
     }
