@@ -117,7 +117,7 @@ impl Row for Instance {
             )
             .list("volumes", self.disks.iter().filter_map(|disk| Some(&disk.volume.as_ref()?.native_id)))
             .tags(&self.tags)
-            .set("protected", self.protected)
+            .set("protected", self.is_protected())
             .set("created_at", self.created_at)
             .set("started_at", self.started_at)
             .set("observed_at", self.status.observed_at)
