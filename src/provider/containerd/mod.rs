@@ -108,6 +108,6 @@ impl Provider for ContainerdProvider {
     }
 
     async fn plan(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
-        planning::plan(&self.reader, wanted, now)
+        planning::plan(&self.reader, wanted, now).await
     }
 }
