@@ -159,7 +159,7 @@ fn containers_live_and_die_by_the_command_line() {
     let resized = shell.json(&["instances", "resize", "web-1", "--memory", "48MiB", "--yes"]);
     assert_eq!(resized[0]["changed"], true, "a provider says itself in which states it can");
     shell.json(&["instances", "resume", "web-1", "--yes"]);
-    let stopped = shell.json(&["instances", "stop", "--where", "tags LIKE '%\"team\":\"web\"%'", "--yes"]);
+    let stopped = shell.json(&["instances", "stop", "--where", "tags['team'] = 'web'", "--yes"]);
     assert_eq!(stopped.len(), 2);
     assert_eq!(states("name LIKE 'web-%'"), ["web-1 Stopped", "web-2 Stopped"]);
     assert!(shell.json(&["instances", "show", "web-1"])[0]["reason"].as_str().unwrap().contains("exit 7"));

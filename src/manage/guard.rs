@@ -4,8 +4,7 @@ use super::{Operation, Prepared, Rest};
 use crate::provider::{Downtime, Plan};
 use crate::{Error, ErrorKind, Result};
 
-/// The tag that protects a resource of a provider without a guard of its own: `barograph.protected=true`.
-pub const PROTECTED_TAG: &str = "barograph.protected";
+pub use crate::model::resource::PROTECTED_TAG;
 
 /// What is checked before anything is changed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! Which resources a command is about: named one by one, never "all" by leaving something out.
 
-use crate::model::resource::{Image, Instance, Kind, Network, ResourceId, Snapshot, Subnet, Volume};
+use std::collections::BTreeMap;
+
+use crate::model::resource::{
+    Image, Instance, Kind, Network, PROTECTED_TAG, ResourceId, Snapshot, Subnet, Volume, is_protected,
+};
 use crate::provider::Listing;
 use crate::{Error, ErrorKind, Result};
-
-use super::guard::PROTECTED_TAG;
 
 /// What can be selected.
 pub trait Subject: Clone + Send {
@@ -33,7 +35,7 @@ macro_rules! subject {
             }
 
             fn protected(&self) -> Option<String> {
-                tagged(self.tags.get(PROTECTED_TAG).map(String::as_str))
+                tagged(&self.tags)
             }
 
             $(fn instance(&self) -> Option<&ResourceId> {
@@ -64,13 +66,12 @@ impl Subject for Instance {
 
     fn protected(&self) -> Option<String> {
         let own = self.protected.then(|| "the provider's own guard".to_owned());
-        own.or_else(|| tagged(self.tags.get(PROTECTED_TAG).map(String::as_str)))
+        own.or_else(|| tagged(&self.tags))
     }
 }
 
-fn tagged(value: Option<&str>) -> Option<String> {
-    let set = value.is_some_and(|value| !matches!(value, "" | "false" | "no" | "0"));
-    set.then(|| format!("the tag {PROTECTED_TAG}"))
+fn tagged(tags: &BTreeMap<String, String>) -> Option<String> {
+    is_protected(tags).then(|| format!("the tag {PROTECTED_TAG}"))
 }
 
 /// The resource that a person means: by its whole id, the provider's id, or a name that only one has.

@@ -88,6 +88,9 @@ fn table<T: Row>(items: &[T], shown: &Shown) -> Result<()> {
     batch = batch
         .project(&places)
         .map_err(|error| Error::invalid("show columns", "the listing lacks them").with_source(error))?;
+    if matches!(target.format(), Format::Csv | Format::Table) {
+        batch = resources::flat(&batch)?;
+    }
     let mut output = target.open(Arc::clone(batch.schema_ref()))?;
     if output.write(&batch)?.is_continue() {
         output.finish()?;

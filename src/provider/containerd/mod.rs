@@ -112,6 +112,6 @@ impl Provider for ContainerdProvider {
         if let Action::ImportImage { archive, location, name } = wanted {
             return import::plan(&self.reader, wanted, archive, location.as_deref(), name.as_deref()).await;
         }
-        planning::plan(&self.reader, wanted, now)
+        planning::plan(&self.reader, wanted, now).await
     }
 }
