@@ -46,9 +46,9 @@ async fn suite(subject: &dyn Subject) -> Report {
     snapshots::check(&bench, &mut report).await;
     networks::check(&bench, &mut report).await;
     images::check(&bench, &mut report).await;
-    operations::check(&bench, &mut report).await;
+    Box::pin(operations::check(&bench, &mut report)).await;
     telemetry::check(&bench, &mut report).await;
-    unwind::check(&bench, &mut report).await;
+    Box::pin(unwind::check(&bench, &mut report)).await;
     bench.close().await;
     report
 }

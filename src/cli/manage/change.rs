@@ -193,7 +193,7 @@ fn report(operation: &Operation, end: &Result<()>) {
         }
         Phase::Running => tell(&format!("  it may go on; look with: barograph operations resume {id}")),
         Phase::Abandoned => {
-            tell("  whether it happened is not known; look, and give the command again if not")
+            tell("  whether it happened is not known; look, and give the command again if not");
         }
         Phase::InFlight | Phase::Done => {}
     }
