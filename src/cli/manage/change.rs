@@ -287,3 +287,25 @@ pub(super) fn outcomes(rows: &[[Option<String>; 7]]) -> Result<RecordBatch> {
 pub(super) fn listed(operations: &[Operation]) -> Result<RecordBatch> {
     outcomes(&operations.iter().map(outcome).collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::resource::{Kind, ResourceId};
+    use crate::provider::{Action, InstanceSpec, Plan};
+
+    #[test]
+    fn what_is_told_of_an_operation_in_flight_is_what_is_known_by_now() {
+        let plan = Plan::simple(&Action::CreateInstance { spec: InstanceSpec::default() }, None);
+        let mut operation = Operation::new("here", None, plan);
+        begun(&operation);
+        let made: ResourceId = "kvm/a/here/instance/i".parse().unwrap();
+        assert_eq!(made.kind, Kind::Instance);
+        operation.steps[0].made = Some(made.clone());
+        went_on(&operation);
+        let known = |id| IN_FLIGHT.lock().iter().find(|known| known.id == id).map(Operation::resource);
+        assert_eq!(known(operation.id), Some(Some(made)));
+        over(operation.id);
+        assert_eq!(known(operation.id), None);
+    }
+}
