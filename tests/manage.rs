@@ -305,7 +305,7 @@ fn who_is_asked_can_leave() {
     let mut keys = child.stdin.take().unwrap();
     keys.write_all(b"\x03").unwrap();
     keys.flush().unwrap();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     let id = child.id();
     std::thread::spawn(move || tell.send(child.wait().unwrap().code()));
     let code = told.recv_timeout(Duration::from_secs(30));

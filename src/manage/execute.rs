@@ -101,10 +101,10 @@ impl<'a> Executor<'a> {
         let ended = match operation.phase {
             Phase::Done | Phase::Unwound | Phase::Abandoned => Ok(()),
             Phase::Unwinding | Phase::Stuck => {
-                let unwound = self.unwind(&mut operation).await;
+                let unwound = Box::pin(self.unwind(&mut operation)).await;
                 unwound.and_then(|()| Err(given_up(&operation)))
             }
-            Phase::Running | Phase::InFlight | Phase::Partial => self.go_on(&mut operation).await,
+            Phase::Running | Phase::InFlight | Phase::Partial => Box::pin(self.go_on(&mut operation)).await,
         };
         self.settle(&operation).await;
         self.journal.tidy();

@@ -65,10 +65,26 @@ impl Executor<'_> {
                 Err(error) => return Err(error),
             }
         }
-        for (number, undo) in resolved(&made)?.iter().enumerate() {
+        let way_back = resolved(&made)?;
+        if self.is_back(&way_back).await {
+            return Ok(());
+        }
+        for (number, undo) in way_back.iter().enumerate() {
             self.take_back(operation, index, number, undo).await?;
         }
         Ok(())
+    }
+
+    /// Whether the instance is already where a way back leads, as after a call that was not heard: what stands still is not
+    /// let go to be stopped again.
+    async fn is_back(&self, way_back: &[Action]) -> bool {
+        let Some(last) = way_back.last() else { return false };
+        let (Some(state), Some(Ok(id))) =
+            (last.brings_about(), last.instance().map(|instance| instance.id()))
+        else {
+            return false;
+        };
+        self.client.instance(id).await.is_ok_and(|instance| instance.state() == state)
     }
 
     async fn take_back(

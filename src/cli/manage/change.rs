@@ -193,7 +193,7 @@ fn report(operation: &Operation, end: &Result<()>) {
         }
         Phase::Running => tell(&format!("  it may go on; look with: barograph operations resume {id}")),
         Phase::Abandoned => {
-            tell("  whether it happened is not known; look, and give the command again if not")
+            tell("  whether it happened is not known; look, and give the command again if not");
         }
         Phase::InFlight | Phase::Done => {}
     }
@@ -286,4 +286,26 @@ pub(super) fn outcomes(rows: &[[Option<String>; 7]]) -> Result<RecordBatch> {
 /// The rows of `operations list`.
 pub(super) fn listed(operations: &[Operation]) -> Result<RecordBatch> {
     outcomes(&operations.iter().map(outcome).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::resource::{Kind, ResourceId};
+    use crate::provider::{Action, InstanceSpec, Plan};
+
+    #[test]
+    fn what_is_told_of_an_operation_in_flight_is_what_is_known_by_now() {
+        let plan = Plan::simple(&Action::CreateInstance { spec: InstanceSpec::default() }, None);
+        let mut operation = Operation::new("here", None, plan);
+        begun(&operation);
+        let made: ResourceId = "kvm/a/here/instance/i".parse().unwrap();
+        assert_eq!(made.kind, Kind::Instance);
+        operation.steps[0].made = Some(made.clone());
+        went_on(&operation);
+        let known = |id| IN_FLIGHT.lock().iter().find(|known| known.id == id).map(Operation::resource);
+        assert_eq!(known(operation.id), Some(Some(made)));
+        over(operation.id);
+        assert_eq!(known(operation.id), None);
+    }
 }

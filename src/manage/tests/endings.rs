@@ -86,7 +86,6 @@ async fn what_nobody_waited_for_is_over_once_it_has_come_to_rest() {
     let approved = bench.approve(&Action::Suspend { instance: id.clone().into() }).await;
     let (operation, _) = executor.run(approved, &|_| ()).await;
     assert_eq!(operation.phase, Phase::InFlight);
-    bench.world.with("b", State::Stopping, 1);
     // Any later operation of the same source looks.
     bench.run(&create("new")).await.1.unwrap();
     assert_eq!(bench.journal.load(operation.id).unwrap().phase, Phase::Done);

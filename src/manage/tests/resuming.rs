@@ -151,3 +151,15 @@ async fn a_creation_in_doubt_that_meets_another_of_its_name_is_not_taken_for_und
     let (operation, ended) = bench.resume(operation).await;
     assert_eq!(operation.phase, Phase::Stuck, "{ended:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_touched_is_not_touched_by_the_way_back() {
+    let bench = Bench::new();
+    let id = bench.world.with("a", State::Suspended, 2);
+    let approved = bench.approve(&Action::Stop { instance: id.into(), how: Stop::default() }).await;
+    assert_eq!(approved.plan().steps[0].undo.len(), 2);
+    bench.world.fails(0, Fault::Unheard);
+    let (operation, _) = bench.execute(approved).await;
+    assert_eq!(operation.phase, Phase::Unwound);
+    assert_eq!(*bench.world.changes.lock(), ["stop a"], "it was not started to be suspended again");
+}
