@@ -87,6 +87,16 @@ pub enum Retry {
 /// The error of every public function: see the module documentation.
 pub struct Error(Box<Inner>);
 
+/// What a change that failed left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Left {
+    /// As the kind suggests.
+    #[default]
+    ByKind,
+    Nothing,
+    Part,
+}
+
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
@@ -94,7 +104,7 @@ struct Inner {
     operation: String,
     resource: Option<String>,
     reason: String,
-    partly_done: bool,
+    left: Left,
     source: Option<BoxError>,
 }
 
@@ -108,7 +118,7 @@ impl Error {
             operation: operation.into(),
             resource: None,
             reason: reason.into(),
-            partly_done: false,
+            left: Left::default(),
             source: None,
         }))
     }
@@ -174,7 +184,15 @@ impl Error {
     /// has something to take back, whatever the kind says.
     #[must_use]
     pub fn partly_done(mut self) -> Self {
-        self.0.partly_done = true;
+        self.0.left = Left::Part;
+        self
+    }
+
+    /// Says of a change that nothing of it was done, where the kind leaves that open: nobody heard of it, or whoever did
+    /// tried and could not.
+    #[must_use]
+    pub fn nothing_done(mut self) -> Self {
+        self.0.left = Left::Nothing;
         self
     }
 
@@ -197,7 +215,12 @@ impl Error {
 
     /// Whether a part of a change was done, or may have been, before it failed.
     pub fn is_partly_done(&self) -> bool {
-        self.0.partly_done
+        self.0.left == Left::Part
+    }
+
+    /// Whether it is sure that nothing of a change was done, whatever the kind says.
+    pub fn is_nothing_done(&self) -> bool {
+        self.0.left == Left::Nothing
     }
 
     /// The provider, sink or store that was asked, if one was.
@@ -255,7 +278,7 @@ impl fmt::Debug for Error {
             .field("kind", &self.0.kind)
             .field("retry", &self.0.retry)
             .field("message", &format_args!("{self}"))
-            .field("partly_done", &self.0.partly_done)
+            .field("left", &self.0.left)
             .field("source", &self.0.source)
             .finish()
     }
@@ -305,6 +328,7 @@ mod tests {
         assert!(!error.is_partly_done());
         let error = error.partly_done().with_resource("i");
         assert!(error.is_partly_done());
+        assert!(!error.is_nothing_done() && Error::invalid("do", "no").nothing_done().is_nothing_done());
         assert_eq!(error.kind(), ErrorKind::Conflict);
     }
 }

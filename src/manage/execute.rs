@@ -295,7 +295,7 @@ impl Failure {
 /// Whether an error says that nothing was changed.
 pub(super) fn changed_nothing(error: &Error) -> bool {
     let open = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Capacity | ErrorKind::Throttled);
-    !open && !error.is_partly_done()
+    error.is_nothing_done() || (!open && !error.is_partly_done())
 }
 
 /// Whether that its target is gone is as good as having done it: what was to be deleted, and what was to stop and had no

@@ -91,6 +91,24 @@ impl Journal {
         read(&self.path(id))
     }
 
+    /// Gives an operation up: what was done of it stays, and nobody goes on with it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none of this id; [`ErrorKind::Conflict`] if it is over, or somebody works on it.
+    pub fn abandon(&self, id: Token) -> Result<Operation> {
+        let mut operation = self.load(id)?;
+        let _claim = self.claim(id)?;
+        if operation.phase.is_over() {
+            let reason = format!("it is {} already", operation.phase);
+            let error = Error::new(ErrorKind::Conflict, "abandon operation", reason);
+            return Err(error.with_resource(id.to_string()));
+        }
+        operation.phase = super::Phase::Abandoned;
+        operation.updated_at = crate::model::Timestamp::now();
+        self.save(&operation)?;
+        Ok(operation)
+    }
+
     /// All operations, oldest first, and the files that cannot be read.
     ///
     /// # Errors
@@ -198,6 +216,20 @@ mod tests {
         assert_eq!(journal.claim(id).unwrap_err().kind(), ErrorKind::Conflict);
         drop(claim);
         journal.claim(id).unwrap();
+    }
+
+    #[test]
+    fn what_is_given_up_is_over_and_stays_as_it_is() {
+        let data = tempfile::tempdir().unwrap();
+        let journal = Journal::open(data.path()).unwrap();
+        let open = operation();
+        journal.save(&open).unwrap();
+        let claim = journal.claim(open.id).unwrap();
+        assert_eq!(journal.abandon(open.id).unwrap_err().kind(), ErrorKind::Conflict, "somebody works on it");
+        drop(claim);
+        assert_eq!(journal.abandon(open.id).unwrap().steps, open.steps);
+        assert_eq!(journal.load(open.id).unwrap().phase, Phase::Abandoned);
+        assert_eq!(journal.abandon(open.id).unwrap_err().kind(), ErrorKind::Conflict, "it is over");
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub struct Managed {
 /// is only measured; the provider's, if its configuration cannot be used.
 pub fn from_file(pipeline: &Pipeline, file: &Path, names: &[String]) -> Result<Vec<Managed>> {
     let budgets = Arc::new(Budgets::default());
-    let config = Some(file.display().to_string());
+    // An operation of the journal goes on from any folder.
+    let config = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let config = Some(config.display().to_string());
     let mut managed: Vec<Managed> = Vec::new();
     let mut kinds: Vec<&SourceKind> = Vec::new();
     for name in names {

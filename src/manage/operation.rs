@@ -50,7 +50,8 @@ pub enum Phase {
     Partial,
     /// A step failed, and so did a way back: a person has to look.
     Stuck,
-    /// Whether its last step happened is not known, and it must not happen twice: a person looks and begins anew.
+    /// Nobody goes on with it: a person gave it up, or whether its last step happened is not known and it must not happen
+    /// twice.
     Abandoned,
 }
 
@@ -86,6 +87,20 @@ pub enum StepState {
     Undone,
     /// It was done and could not be taken back.
     Left,
+}
+
+impl fmt::Display for StepState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "not begun",
+            Self::Begun => "begun",
+            Self::Taken => "taken on",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Undone => "taken back",
+            Self::Left => "left",
+        })
+    }
 }
 
 impl Operation {

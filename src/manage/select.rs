@@ -106,6 +106,24 @@ pub fn one<'a, T: Subject>(listing: &'a Listing<T>, what: &str, name: &str) -> R
     }
 }
 
+/// As [`one`], for what is to be changed: a name is not enough where a place could not be asked, which may have another of
+/// that name.
+///
+/// # Errors
+/// As [`one`]; [`ErrorKind::Unavailable`] if it is not sure that only one is meant.
+pub fn sure<'a, T: Subject>(listing: &'a Listing<T>, what: &str, name: &str) -> Result<&'a T> {
+    let found = one(listing, what, name)?;
+    let asked = |error: &&Error| error.kind() != ErrorKind::NotFound;
+    match listing.errors.iter().find(asked) {
+        Some(error) if found.id().to_string() != name => {
+            let reason =
+                format!("another may have this name where nobody answered ({error}); write {}", found.id());
+            Err(Error::unavailable(format!("choose {what}"), reason).with_resource(name))
+        }
+        _ => Ok(found),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +152,12 @@ mod tests {
         let several = one(&listing, "network", "b").unwrap_err();
         assert!(several.to_string().contains("kvm/a/here/network/2, kvm/a/here/network/3"), "{several}");
         assert_eq!(one(&listing, "network", "c").unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(sure(&listing, "network", "a").is_ok());
         listing.fail([Error::unavailable("list", "busy")]);
+        assert!(one(&listing, "network", "a").is_ok());
+        let unsure = sure(&listing, "network", "a").unwrap_err();
+        assert!(unsure.to_string().contains("write kvm/a/here/network/1"), "{unsure}");
+        assert!(sure(&listing, "network", "kvm/a/here/network/1").is_ok());
         assert_eq!(one(&listing, "network", "c").unwrap_err().kind(), ErrorKind::Unavailable);
     }
 

@@ -71,7 +71,7 @@ impl Chosen {
         }
         let mut items: Vec<T> = Vec::new();
         for name in &self.names {
-            let found = select::one(&listing, <T as Row>::KIND.as_str(), name)?;
+            let found = select::sure(&listing, <T as Row>::KIND.as_str(), name)?;
             if !items.iter().any(|item| item.id() == found.id()) {
                 items.push(found.clone());
             }
@@ -108,7 +108,7 @@ pub(super) async fn around<T: Listed>(managed: &[Managed], name: &str, screen: &
 /// One resource by name, in any place.
 pub(super) async fn one<T: Listed + Subject>(managed: &[Managed], name: &str, screen: &Screen) -> Result<T> {
     let listing: Listing<T> = around(managed, name, screen).await;
-    select::one(&listing, T::KIND.as_str(), name).cloned()
+    select::sure(&listing, T::KIND.as_str(), name).cloned()
 }
 
 /// The provider that a resource belongs to.

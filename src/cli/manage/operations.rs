@@ -42,6 +42,14 @@ enum Verb {
         #[arg(long, value_name = "DIR", default_value = "./data", env = "BAROGRAPH_DATA")]
         data: PathBuf,
     },
+    /// Give an operation up: it is left as it is, and never gone on with
+    Abandon {
+        /// Its id
+        id: Token,
+        /// Folder with the journal of operations
+        #[arg(long, value_name = "DIR", default_value = "./data", env = "BAROGRAPH_DATA")]
+        data: PathBuf,
+    },
     /// Go on with an operation: with its next step, its way back, or waiting for its end
     Resume {
         /// Its id
@@ -60,6 +68,7 @@ pub fn run(args: Args, screen: Screen) -> Result<ExitCode> {
         match args.verb {
             Verb::List { all, data, format } => list(&data, all, format),
             Verb::Show { id, data } => show(&data, id),
+            Verb::Abandon { id, data } => abandon(&data, id),
             Verb::Resume { id, changing } => resume(id, &changing, &screen).await,
         }
     })
@@ -85,6 +94,14 @@ fn show(data: &Path, id: Token) -> Result<ExitCode> {
         Error::invalid("print the operation", "it cannot be written as JSON").with_source(error)
     })?;
     crate::cli::print(&(text + "\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn abandon(data: &Path, id: Token) -> Result<ExitCode> {
+    let abandoned = Journal::open(data)?.abandon(id)?;
+    for (step, record) in abandoned.plan.steps.iter().zip(&abandoned.steps) {
+        tell(&format!("{}: {}", step.action, record.state));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -258,7 +258,8 @@ impl Client {
             };
             self.heard(location, class, &error);
             let Some(pause) = tries.after(&error) else { return (Err(self.named(error)), heard) };
-            heard |= error.kind() == ErrorKind::Unavailable || error.is_partly_done();
+            let open = error.kind() == ErrorKind::Unavailable && !error.is_nothing_done();
+            heard |= open || error.is_partly_done();
             tokio::time::sleep(pause).await;
         }
     }

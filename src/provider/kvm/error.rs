@@ -13,7 +13,7 @@ pub(super) fn translated(operation: &str, resource: &str, error: Libvirt) -> Err
 /// What an attempt to connect said.
 pub(super) fn unconnected(uri: &str, error: Libvirt) -> Error {
     let (kind, hint) = kind(true, error.code(), error.message());
-    explained("connect", uri, kind, hint, error)
+    explained("connect", uri, kind, hint, error).nothing_done()
 }
 
 fn explained(
@@ -137,7 +137,8 @@ fn known(code: ErrorNumber, message: &str) -> Option<(ErrorKind, &'static str)> 
 const NO_MEMORY: &str = "the hypervisor has no memory for it; stop another guest or choose a smaller size";
 /// What a call of management said.
 pub(super) trait During<T> {
-    /// With what was tried on what.
+    /// With what was tried on what. One call of libvirt's that fails leaves nothing behind; a verb of several says itself
+    /// what the earlier ones left.
     fn during(self, operation: &str, resource: &str) -> Result<T>;
 }
 
@@ -148,7 +149,7 @@ impl<T> During<T> for Result<T, Libvirt> {
             let error = translated(operation, resource, error);
             // What the daemon makes of a call whose connection broke is not known.
             let error = if broken { error.partly_done() } else { error };
-            if may_pass(broken, code) { error } else { error.with_retry(Retry::Never) }
+            if may_pass(broken, code) { error } else { error.with_retry(Retry::Never).nothing_done() }
         })
     }
 }
