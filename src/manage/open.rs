@@ -26,8 +26,11 @@ pub struct Managed {
 /// is only measured; the provider's, if its configuration cannot be used.
 pub fn from_file(pipeline: &Pipeline, file: &Path, names: &[String]) -> Result<Vec<Managed>> {
     let budgets = Arc::new(Budgets::default());
-    let config = Some(file.display().to_string());
-    let mut managed = Vec::new();
+    // An operation of the journal goes on from any folder.
+    let config = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let config = Some(config.display().to_string());
+    let mut managed: Vec<Managed> = Vec::new();
+    let mut kinds: Vec<&SourceKind> = Vec::new();
     for name in names {
         if pipeline.sources.get(name).is_none() {
             let known: Vec<_> = pipeline.sources.iter().map(|(name, _)| name.as_str()).collect();
@@ -40,6 +43,11 @@ pub fn from_file(pipeline: &Pipeline, file: &Path, names: &[String]) -> Result<V
         if !names.is_empty() && !named {
             continue;
         }
+        // A second source of the same resources would list everything twice.
+        if kinds.iter().any(|kind| is_same(kind, &source.kind)) {
+            continue;
+        }
+        kinds.push(&source.kind);
         match provider(&source.kind)? {
             Some(provider) => managed.push(Managed {
                 name: name.clone(),
@@ -81,6 +89,18 @@ pub fn from_kind(kind: &str) -> Result<Managed> {
     };
     let client = Client::new(provider, Arc::default(), Policy::default());
     Ok(Managed { name: kind.name().into(), config: None, client })
+}
+
+/// Whether two sources have the same resources, whatever else of them differs.
+fn is_same(one: &SourceKind, other: &SourceKind) -> bool {
+    match (one, other) {
+        (SourceKind::Kvm(one), SourceKind::Kvm(other)) => one.uri == other.uri,
+        (SourceKind::Containerd(one), SourceKind::Containerd(other)) => {
+            (&one.socket, &one.namespaces, &one.exclude_namespaces)
+                == (&other.socket, &other.namespaces, &other.exclude_namespaces)
+        }
+        _ => false,
+    }
 }
 
 fn provider(kind: &SourceKind) -> Result<Option<Arc<dyn Provider>>> {

@@ -1,6 +1,6 @@
 //! Arguments that the commands share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -94,7 +94,11 @@ impl Connection {
                     "say which provider: --config FILE, or --provider with a type such as kvm or containerd";
                 Err(Error::invalid("find a provider", reason))
             }
-            (None, kinds) => kinds.iter().map(|kind| manage::from_kind(kind)).collect(),
+            (None, kinds) => {
+                // Named twice it is one all the same.
+                let kinds: BTreeSet<_> = kinds.iter().collect();
+                kinds.into_iter().map(|kind| manage::from_kind(kind)).collect()
+            }
         }
     }
 

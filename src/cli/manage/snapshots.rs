@@ -94,7 +94,7 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
             list::print::<Snapshot>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open()?, &Default::default(), screen).await;
+            let all = chosen::around(&connection.open()?, &name, screen).await;
             list::show::<Snapshot>(all, &name, &shown).await
         }
         Verb::Create { name, instance, volume, description, disks_only, tag, changing } => {

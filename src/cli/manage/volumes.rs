@@ -127,7 +127,7 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
             list::print::<Volume>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open()?, &Default::default(), screen).await;
+            let all = chosen::around(&connection.open()?, &name, screen).await;
             list::show::<Volume>(all, &name, &shown).await
         }
         Verb::Create { name, size, region, class, volume_format, from, from_snapshot, tag, changing } => {
@@ -199,7 +199,7 @@ async fn joined(
     changing: &Changing,
     screen: &Screen,
 ) -> Result<ExitCode> {
-    let owner = chosen::owner(managed, &volume.id)?;
+    let owner = chosen::owner(managed, &volume.id).await?;
     let protected = volume.protected().or_else(|| instance.protected());
     let prepared = prepare(owner, wanted, Some(instance), protected).await?;
     change::carry_out(managed, vec![prepared], changing, screen).await
