@@ -18,6 +18,7 @@ pub mod prepare;
 pub mod select;
 #[cfg(test)]
 mod tests;
+mod unopened;
 mod wait;
 
 pub use execute::{Executor, Progress};

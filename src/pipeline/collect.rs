@@ -20,7 +20,7 @@ use super::log_limit::LogLimit;
 use super::monitor::{SourcePhase, SourceState};
 use super::schedule::Schedule;
 use crate::model::{Ack, MetricBatch, Parcel};
-use crate::provider::{Collection, Collector, Shard};
+use crate::provider::{Collection, Collector, Shard, Window};
 use crate::{Error, Result};
 
 /// Shards are looked for again this often.

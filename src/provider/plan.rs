@@ -210,13 +210,22 @@ impl Plan {
             Action::CreateSnapshot { .. } => {
                 plan.step(step(Some(Action::DeleteSnapshot { snapshot: made() })))
             }
+            Action::CopySnapshot { .. } => {
+                // What changes is the copy, which is not there yet.
+                let plan = Self { subject: None, ..plan };
+                plan.step(step(Some(Action::DeleteSnapshot { snapshot: made() })))
+            }
             Action::CreateNetwork { .. } => plan.step(step(Some(Action::DeleteNetwork { network: made() }))),
             Action::CreateSubnet { .. } => plan.step(step(Some(Action::DeleteSubnet { subnet: made() }))),
             Action::ImportImage { .. } => plan.step(step(Some(Action::DeleteImage { image: made() }))),
             Action::GrowVolume { .. } => plan
                 .step(step(None))
                 .note("the file system in it stays as large as it was until the instance grows it"),
-            Action::DeleteVolume { .. }
+            Action::ChangeVolume { change, .. } if change.size_bytes.is_some() => plan
+                .step(step(None))
+                .note("the file system in it stays as large as it was until the instance grows it"),
+            Action::ChangeVolume { .. }
+            | Action::DeleteVolume { .. }
             | Action::RevertSnapshot { .. }
             | Action::DeleteSnapshot { .. }
             | Action::DeleteNetwork { .. }

@@ -51,7 +51,7 @@ pub fn regions(args: RegionsArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let RegionsVerb::List { at, selection, shown } = args.verb;
         let mut all = Listing::default();
-        for managed in args.connection.open()? {
+        for managed in args.connection.open().await? {
             all.join(gather::regions(&managed, &at.places()).await);
         }
         list::print(all, &selection, &shown).await
@@ -65,7 +65,7 @@ pub fn regions(args: RegionsArgs, screen: Screen) -> Result<ExitCode> {
 pub fn zones(args: ZonesArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let ZonesVerb::List { at, selection, shown } = args.verb;
-        let all = list::gathered::<Zone>(&args.connection.open()?, &at.places(), &screen).await;
+        let all = list::gathered::<Zone>(&args.connection.open().await?, &at.places(), &screen).await;
         list::print(all, &selection, &shown).await
     })
 }
@@ -77,7 +77,7 @@ pub fn zones(args: ZonesArgs, screen: Screen) -> Result<ExitCode> {
 pub fn sizes(args: SizesArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let SizesVerb::List { at, selection, shown } = args.verb;
-        let all = list::gathered::<Size>(&args.connection.open()?, &at.places(), &screen).await;
+        let all = list::gathered::<Size>(&args.connection.open().await?, &at.places(), &screen).await;
         list::print(all, &selection, &shown).await
     })
 }
@@ -89,7 +89,7 @@ pub fn sizes(args: SizesArgs, screen: Screen) -> Result<ExitCode> {
 pub fn prices(args: PricesArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let PricesVerb::List { at, selection, shown } = args.verb;
-        let all = list::gathered::<Price>(&args.connection.open()?, &at.places(), &screen).await;
+        let all = list::gathered::<Price>(&args.connection.open().await?, &at.places(), &screen).await;
         list::print(all, &selection, &shown).await
     })
 }
