@@ -211,7 +211,9 @@ impl AwsProvider {
                 return wrong(reason);
             }
             Some(_) => {
-                return wrong("a volume begins empty or with a snapshot; make one of the volume first".into());
+                return wrong(
+                    "a volume begins empty or with a snapshot; make one of the volume first".into(),
+                );
             }
         };
         if from.is_none() && spec.size_bytes.is_none() {
