@@ -9,18 +9,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 /// Instance types and what an hour of each costs with Linux; Windows is twice as much.
-pub const TYPES: [(&str, &str); 3] = [("t3.large", "0.5"), ("t3.micro", "0.125"), ("t3.small", "0.25")];
+pub(crate) const TYPES: [(&str, &str); 3] =
+    [("t3.large", "0.5"), ("t3.micro", "0.125"), ("t3.small", "0.25")];
 /// Items of one page.
 const PAGE: usize = 2;
 
-pub struct FakePrices {
-    pub url: String,
+pub(crate) struct FakePrices {
+    pub(crate) url: String,
     asked: Arc<AtomicUsize>,
 }
 
 impl FakePrices {
     /// Answers until the test's process ends.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(AtomicUsize::new(0));
@@ -35,7 +36,7 @@ impl FakePrices {
     }
 
     /// Questions so far.
-    pub fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }

@@ -30,6 +30,11 @@ impl AwsProvider {
         }
     }
 
+    /// Forgets one that was deleted: that it is not found is a clear word now.
+    pub(super) fn deleted(&self, id: &ResourceId) {
+        self.young.lock().retain(|(young, _)| *young != id.native_id);
+    }
+
     fn is_young(&self, id: &ResourceId) -> bool {
         self.young.lock().iter().any(|(young, made)| *young == id.native_id && made.elapsed() < GRACE)
     }

@@ -49,6 +49,10 @@ impl AwsProvider {
         }
         let request = self.session.ec2(&id.location).terminate_instances().instance_ids(&id.native_id);
         request.send().await.answered(DELETE, &id.native_id)?;
+        self.deleted(id);
+        for volume in volumes(&described) {
+            self.deleted(&id.sibling(Kind::Volume, volume));
+        }
         Ok(Done::changed())
     }
 

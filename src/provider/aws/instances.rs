@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use super::AwsProvider;
 use super::calls::{at, first, not_there};
-use super::connect::filter;
 use super::error::{Answered, failed};
 use super::inventory::{MOST, Paged, unreadable};
 use super::sizes::{Type, architecture};
@@ -114,13 +113,8 @@ impl AwsProvider {
         region: &str,
         token: Token,
     ) -> Result<Option<types::Instance>> {
-        let marked = self.described_by(operation, region, made_by(token)).await?.into_iter().next();
-        if marked.is_some() {
-            return Ok(marked);
-        }
-        // The mark is a tag, and tags may be seen later than what has them.
-        let by = filter("client-token", [token.to_string()]);
-        Ok(self.described_by(operation, region, by).await?.into_iter().next())
+        // Where the tag is not seen yet, EC2 itself knows the token: it is the call's client token too.
+        Ok(self.described_by(operation, region, made_by(token)).await?.into_iter().next())
     }
 
     /// Whether EC2 refuses to terminate it, or to stop it.

@@ -64,6 +64,7 @@ impl Networks for AwsProvider {
             request.send().await.answered(DELETE, &id.native_id)
         };
         self.patient(id, delete).await?;
+        self.deleted(id);
         Ok(Done::changed())
     }
 
@@ -107,6 +108,7 @@ impl Networks for AwsProvider {
             request.send().await.answered(DELETE_SUBNET, &id.native_id)
         };
         self.patient(id, delete).await?;
+        self.deleted(id);
         Ok(Done::changed())
     }
 }

@@ -1,14 +1,17 @@
 //! Whether a plan is permitted. EC2 can say so without doing anything: it answers a call that carries `DryRun` with an error
 //! in any case, and the error's code says which. It knows of permissions alone, so what else may go wrong stays unknown.
+//!
+//! Only calls for which services that imitate EC2 honour `DryRun` too are made: one that does not would do what was only to
+//! be asked. So networks, subnets and the type of an instance are not asked for.
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::types::{AttributeValue, VolumeType};
+use aws_sdk_ec2::types::VolumeType;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::AwsProvider;
 use super::error::translated;
-use super::planning::known;
-use crate::provider::{Action, Plan, Token};
+use super::planning::{known, nobody};
+use crate::provider::{Action, Plan};
 use crate::{ErrorKind, Result};
 
 /// EC2 would do it.
@@ -31,30 +34,19 @@ impl AwsProvider {
 
     /// Whether EC2 said that a step is permitted; not, where it cannot be asked or does not say.
     async fn ask(&self, action: &Action) -> Result<bool> {
-        let nobody = Token(uuid::Uuid::nil());
         match action {
             Action::CreateInstance { spec } => {
                 let Some(region) = &spec.location else { return Ok(false) };
-                let request = self.run_request(spec, region, nobody).await?.dry_run(true);
+                let request = self.run_request(spec, region, nobody()).await?.dry_run(true);
                 word(&action.to_string(), request.send().await)
             }
             Action::CreateVolume { spec } => {
-                let (_, request) = self.volume_request(spec, nobody).await?;
+                let (_, request) = self.volume_request(spec, nobody()).await?;
                 word(&action.to_string(), request.dry_run(true).send().await)
             }
             Action::CreateSnapshot { spec } => {
                 let request = self.session.ec2(&spec.of.location).create_snapshot();
                 word(&action.to_string(), request.volume_id(&spec.of.native_id).dry_run(true).send().await)
-            }
-            Action::CreateNetwork { spec } => {
-                let (region, cidr) = self.network_place(spec)?;
-                let request = self.session.ec2(&region).create_vpc().cidr_block(cidr).dry_run(true);
-                word(&action.to_string(), request.send().await)
-            }
-            Action::CreateSubnet { spec } => {
-                let request = self.session.ec2(&spec.network.location).create_subnet().dry_run(true);
-                let request = request.vpc_id(&spec.network.native_id).cidr_block(&spec.cidr);
-                word(&action.to_string(), request.send().await)
             }
             Action::CopySnapshot { snapshot, location } => {
                 let Some(id) = known(snapshot) else { return Ok(false) };
@@ -79,11 +71,6 @@ impl AwsProvider {
             }
             Action::DeleteInstance { .. } => {
                 word(&what, ec2.terminate_instances().instance_ids(native).dry_run(true).send().await)
-            }
-            Action::Resize { size, .. } => {
-                let kind = AttributeValue::builder().set_value(size.name.clone()).build();
-                let request = ec2.modify_instance_attribute().instance_id(native).instance_type(kind);
-                word(&what, request.dry_run(true).send().await)
             }
             Action::GrowVolume { size_bytes, .. } => {
                 let size = i32::try_from(size_bytes >> 30).ok();
@@ -112,12 +99,6 @@ impl AwsProvider {
             Action::DeleteSnapshot { .. } => {
                 word(&what, ec2.delete_snapshot().snapshot_id(native).dry_run(true).send().await)
             }
-            Action::DeleteNetwork { .. } => {
-                word(&what, ec2.delete_vpc().vpc_id(native).dry_run(true).send().await)
-            }
-            Action::DeleteSubnet { .. } => {
-                word(&what, ec2.delete_subnet().subnet_id(native).dry_run(true).send().await)
-            }
             Action::DeleteImage { .. } => {
                 word(&what, ec2.deregister_image().image_id(native).dry_run(true).send().await)
             }
@@ -132,7 +113,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let Err(error) = answer else {
-        // It was not told apart from the call itself; nothing of ours says that it was checked.
+        // No service that knows `DryRun` answers so; nothing of ours says that it was checked.
         return Ok(false);
     };
     if error.as_service_error().and_then(ProvideErrorMetadata::code) == Some(WOULD) {

@@ -327,9 +327,9 @@ impl AwsProvider {
     }
 }
 
-/// The token of a call that is only looked at.
-fn nobody() -> Token {
-    Token(uuid::Uuid::nil())
+/// The token of a call that is only looked at: nobody's, and new, so that EC2 never knows it with other words.
+pub(super) fn nobody() -> Token {
+    Token::random()
 }
 
 fn system_of(instance: &aws_sdk_ec2::types::Instance) -> Option<System> {

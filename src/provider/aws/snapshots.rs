@@ -74,6 +74,7 @@ impl Snapshots for AwsProvider {
             request.send().await.answered(DELETE, &id.native_id)
         };
         self.patient(id, delete).await?;
+        self.deleted(id);
         Ok(Done::changed())
     }
 }

@@ -91,6 +91,7 @@ impl Volumes for AwsProvider {
         }
         let request = self.session.ec2(&id.location).delete_volume().volume_id(&id.native_id);
         request.send().await.answered(DELETE, &id.native_id)?;
+        self.deleted(id);
         Ok(Done::changed())
     }
 
