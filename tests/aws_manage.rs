@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use fake_prices::FakePrices;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One of moto's own images, of Linux for x86_64.
 const IMAGE: &str = "ami-1e749f67";
@@ -31,10 +31,19 @@ impl Rig {
     }
 
     fn run(&self, verb: &str) -> String {
+        self.with(verb, &[])
+    }
+
+    fn with(&self, verb: &str, more: &[&str]) -> String {
         let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rigs/aws.sh"));
-        let output = command.arg(verb).arg(&self.state).output().unwrap();
+        let output = command.arg(verb).arg(&self.state).args(more).output().unwrap();
         assert!(output.status.success(), "{verb}: {}", text(&output.stderr));
         text(&output.stdout)
+    }
+
+    /// What somebody else does in Ireland.
+    fn call(&self, operation: &str, arguments: &Value) {
+        self.with("call", &["eu-west-1", operation, &arguments.to_string()]);
     }
 
     /// A shell whose file has these accounts and keys of the source.
@@ -229,6 +238,9 @@ fn an_instance_and_its_disks_live_and_die_by_the_command_line() {
     shell.json(&create("safe", &["--option", "protection=true"]));
     let safe = &shell.json(&["instances", "list"])[0];
     assert_eq!(safe["state"], "Stopped", "what was not to be started is stopped again");
+    // Moto does not hear of it when an instance is made.
+    let protect = json!({ "InstanceId": safe["native_id"], "DisableApiTermination": { "Value": true } });
+    rig.call("modify_instance_attribute", &protect);
     let said = shell.fails(6, &["instances", "delete", "safe", "--yes"]);
     assert!(said.contains("guard"), "{said}");
     assert_eq!(shell.json(&["instances", "list"]).len(), 1);

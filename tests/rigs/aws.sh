@@ -7,6 +7,7 @@
 #   aws.sh url    [STATE]   prints the address
 #   aws.sh log    [STATE]   prints what the server was asked
 #   aws.sh install          only installs it
+#   aws.sh call STATE REGION OPERATION JSON   what somebody else does, in boto3's words: modify_instance_attribute '{...}'
 #
 # STATE (default: $BAROGRAPH_AWS_RIG, else /tmp/barograph-aws) holds address, process id and log; several rigs can run.
 # Images and instance types are checked as AWS does. What moto lacks: client tokens, prices, a CloudWatch that speaks as the
@@ -97,5 +98,12 @@ down) state "${1:-}"; down ;;
 reset) state "${1:-}"; ask POST /moto-api/reset ;;
 url) state "${1:-}"; cat "$S/url" ;;
 log) state "${1:-}"; cat "$S/log" ;;
-*) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+call)
+    state "$1"
+    "$VENV/bin/python" -c 'import boto3, json, sys
+client = boto3.client("ec2", sys.argv[2], endpoint_url=sys.argv[1], aws_access_key_id="rig", aws_secret_access_key="rig")
+print(json.dumps(getattr(client, sys.argv[3])(**json.loads(sys.argv[4])), default=str))' \
+        "$(cat "$S/url")" "$2" "$3" "$4"
+    ;;
+*) sed -n '2,17s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

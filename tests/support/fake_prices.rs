@@ -16,6 +16,7 @@ const PAGE: usize = 2;
 
 pub(crate) struct FakePrices {
     pub(crate) url: String,
+    #[allow(dead_code, reason = "not every test counts them")]
     asked: Arc<AtomicUsize>,
 }
 
@@ -36,6 +37,7 @@ impl FakePrices {
     }
 
     /// Questions so far.
+    #[allow(dead_code, reason = "not every test counts them")]
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
