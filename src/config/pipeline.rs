@@ -99,7 +99,7 @@ impl Pipeline {
             let (sizes, prices) = match &mut source.kind {
                 SourceKind::Kvm(config) => (&mut config.sizes, &mut config.prices),
                 SourceKind::Containerd(config) => (&mut config.sizes, &mut config.prices),
-                SourceKind::Host(_) => continue,
+                SourceKind::Host(_) | SourceKind::Aws(_) => continue,
             };
             for path in [sizes, prices].into_iter().flatten() {
                 *path = folder.join(&path);

@@ -36,7 +36,8 @@ pub use client::Client;
 pub use listing::{Listing, Page, Pages};
 pub use plan::{Downtime, Leftover, Plan, Step};
 pub use spec::{
-    DiskSpec, InstanceSpec, KernelSpec, NetworkSpec, SizeSpec, SnapshotSpec, SubnetSpec, VolumeSpec,
+    DiskSpec, InstanceSpec, KernelSpec, NetworkSpec, SizeSpec, SnapshotSpec, SubnetSpec, VolumeChange,
+    VolumeSpec,
 };
 pub use token::Token;
 
@@ -211,7 +212,7 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// Images are read and deleted here.
+    /// Images are read from archives, or deleted, here.
     fn images(&self) -> Option<&dyn Images> {
         None
     }
@@ -383,6 +384,12 @@ pub trait Volumes: Send + Sync {
     /// Makes it larger, also while it is attached.
     async fn grow(&self, id: &ResourceId, size_bytes: u64, token: Token) -> Result<Done>;
 
+    /// Gives it another class or other figures, also while it is attached.
+    async fn change(&self, id: &ResourceId, _change: &VolumeChange, _token: Token) -> Result<Done> {
+        let reason = "this provider's volumes stay of the class that they were made with";
+        Err(Error::new(ErrorKind::Unsupported, "change volume", reason).with_resource(id.to_string()))
+    }
+
     /// Deletes it. One that is attached is a [`ErrorKind::Conflict`].
     async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done>;
 
@@ -404,6 +411,12 @@ pub trait Volumes: Send + Sync {
 pub trait Snapshots: Send + Sync {
     /// Makes one.
     async fn create(&self, spec: &SnapshotSpec, token: Token) -> Result<Done>;
+
+    /// Makes a copy of it in another region.
+    async fn copy(&self, id: &ResourceId, _location: &str, _token: Token) -> Result<Done> {
+        let reason = "this provider's snapshots stay where they were made";
+        Err(Error::new(ErrorKind::Unsupported, "copy snapshot", reason).with_resource(id.to_string()))
+    }
 
     /// Goes back to it.
     async fn revert(&self, id: &ResourceId, token: Token) -> Result<Done>;
