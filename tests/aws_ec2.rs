@@ -8,8 +8,8 @@
     reason = "a test says what failed by panicking"
 )]
 
-#[path = "support/fake_ec2.rs"]
-mod fake_ec2;
+#[path = "support/told_ec2.rs"]
+mod told_ec2;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use barograph::provider::aws::{Account, AwsProvider, Config, Endpoints};
 use barograph::provider::client::Policy;
 use barograph::provider::{Action, Client, InstanceSpec, ResizePolicy, SizeSpec, Stop, Token, VolumeChange};
 use barograph::{ErrorKind, Result};
-use fake_ec2::{Answer, Asked, FakeEc2};
 use parking_lot::Mutex;
+use told_ec2::{Answer, Asked, ToldEc2};
 
 const REGION: &str = "eu-west-1";
 const WEB: &str = "i-0000000000000000a";
@@ -139,7 +139,7 @@ impl World {
 }
 
 struct Lab {
-    ec2: FakeEc2,
+    ec2: ToldEc2,
     world: Arc<Mutex<World>>,
     managed: Managed,
     journal: Journal,
@@ -150,7 +150,7 @@ impl Lab {
     async fn new(world: World) -> Self {
         let world = Arc::new(Mutex::new(world));
         let told = Arc::clone(&world);
-        let ec2 = FakeEc2::start(move |action, asked| told.lock().answer(action, asked));
+        let ec2 = ToldEc2::start(move |action, asked| told.lock().answer(action, asked));
         let managed = managed(&ec2).await;
         let data = tempfile::tempdir().unwrap();
         let journal = Journal::open(data.path()).unwrap();
@@ -175,7 +175,7 @@ impl Lab {
 }
 
 /// A provider of an account of which all is known, so that nobody else is asked.
-async fn managed(ec2: &FakeEc2) -> Managed {
+async fn managed(ec2: &ToldEc2) -> Managed {
     let account = Account {
         id: Some("123456789012".into()),
         access_key_id: Some("key".into()),
@@ -325,7 +325,7 @@ async fn a_list_is_read_to_its_end_and_one_bad_item_is_one() {
         format!("<reservationSet><item>{set}</item></reservationSet>{next}")
     };
     let ec2 =
-        FakeEc2::start(move |action, asked| match (action, asked.get("NextToken").map(String::as_str)) {
+        ToldEc2::start(move |action, asked| match (action, asked.get("NextToken").map(String::as_str)) {
             ("DescribeInstances", None) => {
                 let items = [item("i-1", "running"), item("", "running"), item("i-2", "terminated")];
                 Ok(page(&items, "<nextToken>more</nextToken>"))

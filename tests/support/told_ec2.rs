@@ -13,12 +13,12 @@ pub(crate) type Asked = BTreeMap<String, String>;
 /// An answer's content, or the code of an error.
 pub(crate) type Answer = Result<String, &'static str>;
 
-pub(crate) struct FakeEc2 {
+pub(crate) struct ToldEc2 {
     pub(crate) url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
-impl FakeEc2 {
+impl ToldEc2 {
     /// Answers until the test's process ends.
     pub(crate) fn start(answer: impl Fn(&str, &Asked) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
