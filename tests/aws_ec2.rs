@@ -168,7 +168,7 @@ impl Lab {
     async fn run(&self, wanted: &Action) -> (Operation, Result<()>) {
         let now = self.client().instance(&self.web()).await.unwrap();
         let prepared = prepare(&self.managed, wanted, Some(&now), None).await.unwrap();
-        let approved = Guard::default().approve(vec![prepared], |_| Ok(true)).unwrap().remove(0);
+        let approved = Guard::default().approve(vec![prepared], async |_| Ok(true)).await.unwrap().remove(0);
         let waiting = Waiting { last: true, timeout: Duration::from_secs(20) };
         Executor::new(self.client(), &self.journal, waiting, &|_, _| ()).run(approved, &|_| ()).await
     }

@@ -35,8 +35,11 @@ pub struct Managed {
 /// is only measured; the provider's, if its configuration cannot be used.
 pub async fn from_file(pipeline: &Pipeline, file: &Path, names: &[String]) -> Result<Vec<Managed>> {
     let budgets = Arc::new(Budgets::default());
-    let config = Some(file.display().to_string());
-    let mut managed = Vec::new();
+    // An operation of the journal goes on from any folder.
+    let config = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let config = Some(config.display().to_string());
+    let mut managed: Vec<Managed> = Vec::new();
+    let mut kinds: Vec<&SourceKind> = Vec::new();
     for name in names {
         if pipeline.sources.get(source_of(name)).is_none() {
             let known: Vec<_> = pipeline.sources.iter().map(|(name, _)| name.as_str()).collect();
@@ -49,6 +52,11 @@ pub async fn from_file(pipeline: &Pipeline, file: &Path, names: &[String]) -> Re
         if !names.is_empty() && wanted.is_empty() {
             continue;
         }
+        // A second source of the same resources would list everything twice.
+        if kinds.iter().any(|kind| is_same(kind, &source.kind)) {
+            continue;
+        }
+        kinds.push(&source.kind);
         let mut found = providers(name, &source.kind, &wanted).await?;
         if found.is_empty() && !wanted.is_empty() {
             let reason = format!("a source of type {} is measured, not managed", source.kind.name());
@@ -141,4 +149,17 @@ async fn accounts(
     };
     let opened = chosen.map(|account| open(account.clone(), label(account)));
     Ok(stream::iter(opened.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await)
+}
+
+/// Whether two sources have the same resources, whatever else of them differs.
+fn is_same(one: &SourceKind, other: &SourceKind) -> bool {
+    match (one, other) {
+        (SourceKind::Kvm(one), SourceKind::Kvm(other)) => one.uri == other.uri,
+        (SourceKind::Containerd(one), SourceKind::Containerd(other)) => {
+            (&one.socket, &one.namespaces, &one.exclude_namespaces)
+                == (&other.socket, &other.namespaces, &other.exclude_namespaces)
+        }
+        (SourceKind::Aws(one), SourceKind::Aws(other)) => one == other,
+        _ => false,
+    }
 }

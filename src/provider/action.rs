@@ -231,7 +231,9 @@ impl Action {
     pub fn allowed_from(&self) -> &'static [State] {
         match self {
             Self::Start { .. } => &[State::Stopped, State::Suspended, State::Failed],
-            Self::Stop { .. } => &[State::Running, State::Suspended, State::Stopping, State::Starting],
+            Self::Stop { .. } => {
+                &[State::Running, State::Suspended, State::Stopping, State::Starting, State::Failed]
+            }
             Self::Restart { .. } | Self::Suspend { .. } => &[State::Running],
             Self::Resume { .. } => &[State::Suspended],
             Self::Resize { .. } => &[State::Running, State::Stopped],

@@ -21,6 +21,7 @@ use crate::{Error, ErrorKind, Result};
 
 pub mod action;
 pub mod capability;
+mod care;
 pub mod client;
 pub mod listing;
 pub mod perform;
@@ -30,6 +31,7 @@ pub mod token;
 
 pub use action::{Action, Consents, ResizePolicy, Stop, Target};
 pub use capability::Capabilities;
+pub use care::HIDDEN;
 pub use client::Client;
 pub use listing::{Listing, Page, Pages};
 pub use plan::{Downtime, Leftover, Plan, Step};
@@ -58,6 +60,7 @@ pub mod kvm;
 pub mod kvm;
 pub mod mapping;
 pub mod rates;
+pub mod status;
 
 /// Whether this build can reach AWS. Without it `aws` sources are understood, and refused with that reason.
 pub const AWS: bool = cfg!(feature = "aws");
@@ -334,8 +337,14 @@ impl Done {
 /// The life of instances.
 ///
 /// Every call is one step of a plan and happens once for one token, however often it is made. What is so already
-/// succeeds with [`Done::already`]. A call returns when the provider has taken it on; who needs the state that it leads to
-/// looks for it.
+/// succeeds with [`Done::already`]; but what this token has made is [`Done::made`], changed and all, however often it is
+/// asked for: the answer before may have been lost, and who asks again may have to take it back. (Where a provider cannot
+/// tell whose doing a state is, as with a start or a stop, `already` will do: callers remember that they have asked
+/// before.) A call returns when the provider has taken it on; who needs the state that it leads to looks for it.
+///
+/// A call that fails sets back what it did itself, where it can. An error then says that nothing was changed, but for
+/// [`ErrorKind::Unavailable`], [`ErrorKind::Capacity`] and [`ErrorKind::Throttled`], which leave that open. Where something
+/// stays done the error is [`Error::partly_done`], whatever its kind: the step's way back is taken then.
 #[async_trait]
 pub trait Lifecycle: Send + Sync {
     /// Makes an instance that does not run yet, or one that runs where the provider knows no other kind.

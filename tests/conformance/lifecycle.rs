@@ -103,7 +103,7 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     let (kind, text) = bench.refused(&delete(&protected)).await;
     report.check(kind == ErrorKind::Protected, format!("a tag protects: {text}"));
     let prepared = bench.prepare(&delete(&id)).await.unwrap();
-    let error = Guard { max_affected: 0 }.approve(vec![prepared], |_| Ok(true)).unwrap_err();
+    let error = Guard { max_affected: 0 }.approve(vec![prepared], async |_| Ok(true)).await.unwrap_err();
     report.check(error.kind() == ErrorKind::Protected, "the limit holds");
     let token = Token::random();
     for _ in 0..2 {

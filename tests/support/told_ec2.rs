@@ -66,9 +66,13 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Asked>>, answer: &dyn Fn(&str, &Ask
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, value)| (plain(name), plain(value)))
             .collect();
-        let action = asked["Action"].clone();
-        kept.lock().push(asked.clone());
-        let (status, answer) = match answer(&action, &asked) {
+        // A question of another protocol, as that for a price.
+        let action = asked.get("Action").cloned().unwrap_or_default();
+        if !action.is_empty() {
+            kept.lock().push(asked.clone());
+        }
+        let said = if action.is_empty() { Err("InvalidAction") } else { answer(&action, &asked) };
+        let (status, answer) = match said {
             Ok(content) => (
                 "200 OK",
                 format!("<{action}Response><requestId>r-1</requestId>{content}</{action}Response>"),

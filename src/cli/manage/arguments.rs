@@ -1,6 +1,6 @@
 //! Arguments that the commands share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -94,6 +94,8 @@ impl Connection {
                 Err(Error::invalid("find a provider", reason))
             }
             (None, kinds) => {
+                // Named twice it is one all the same.
+                let kinds: BTreeSet<_> = kinds.iter().collect();
                 let mut managed = Vec::with_capacity(kinds.len());
                 for kind in kinds {
                     managed.push(manage::from_kind(kind).await?);

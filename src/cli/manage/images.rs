@@ -79,7 +79,7 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
             list::print::<Image>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open().await?, &Default::default(), screen).await;
+            let all = chosen::around(&connection.open().await?, &name, screen).await;
             list::show::<Image>(all, &name, &shown).await
         }
         Verb::Import { archive, name, region, changing } => {

@@ -224,7 +224,7 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
             list::print::<Instance>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open().await?, &Default::default(), screen).await;
+            let all = chosen::around(&connection.open().await?, &name, screen).await;
             list::show::<Instance>(all, &name, &shown).await
         }
         Verb::Create(create) => {

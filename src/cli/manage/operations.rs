@@ -34,8 +34,16 @@ enum Verb {
         #[arg(long, value_enum)]
         format: Option<Format>,
     },
-    /// Show one operation with all its steps, as JSON
+    /// Show one operation with all its steps, as JSON; values of environment variables are hidden
     Show {
+        /// Its id
+        id: Token,
+        /// Folder with the journal of operations
+        #[arg(long, value_name = "DIR", default_value = "./data", env = "BAROGRAPH_DATA")]
+        data: PathBuf,
+    },
+    /// Give an operation up: it is left as it is, and never gone on with
+    Abandon {
         /// Its id
         id: Token,
         /// Folder with the journal of operations
@@ -60,6 +68,7 @@ pub fn run(args: Args, screen: Screen) -> Result<ExitCode> {
         match args.verb {
             Verb::List { all, data, format } => list(&data, all, format),
             Verb::Show { id, data } => show(&data, id),
+            Verb::Abandon { id, data } => abandon(&data, id),
             Verb::Resume { id, changing } => resume(id, &changing, &screen).await,
         }
     })
@@ -81,10 +90,18 @@ fn list(data: &Path, all: bool, format: Option<Format>) -> Result<ExitCode> {
 
 fn show(data: &Path, id: Token) -> Result<ExitCode> {
     let operation = Journal::open(data)?.load(id)?;
-    let text = serde_json::to_string_pretty(&operation).map_err(|error| {
+    let text = serde_json::to_string_pretty(&operation.shown()).map_err(|error| {
         Error::invalid("print the operation", "it cannot be written as JSON").with_source(error)
     })?;
     crate::cli::print(&(text + "\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn abandon(data: &Path, id: Token) -> Result<ExitCode> {
+    let abandoned = Journal::open(data)?.abandon(id)?;
+    for (step, record) in abandoned.plan.steps.iter().zip(&abandoned.steps) {
+        tell(&format!("{}: {}", step.action, record.state));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,6 @@ use crate::Result;
 use crate::cli::screen::Screen;
 use crate::manage::gather;
 use crate::model::resource::{Price, Size, Zone};
-use crate::provider::Listing;
 
 macro_rules! place {
     ($args:ident, $verb:ident, $noun:literal) => {
@@ -50,10 +49,7 @@ place!(PricesArgs, PricesVerb, "prices");
 pub fn regions(args: RegionsArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let RegionsVerb::List { at, selection, shown } = args.verb;
-        let mut all = Listing::default();
-        for managed in args.connection.open().await? {
-            all.join(gather::regions(&managed, &at.places()).await);
-        }
+        let all = gather::regions(&args.connection.open().await?, &at.places()).await;
         list::print(all, &selection, &shown).await
     })
 }

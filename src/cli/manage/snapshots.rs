@@ -104,7 +104,7 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
             list::print::<Snapshot>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open().await?, &Default::default(), screen).await;
+            let all = chosen::around(&connection.open().await?, &name, screen).await;
             list::show::<Snapshot>(all, &name, &shown).await
         }
         Verb::Create { name, instance, volume, description, disks_only, tag, changing } => {

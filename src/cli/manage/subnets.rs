@@ -84,7 +84,7 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
             list::print::<Subnet>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open().await?, &Default::default(), screen).await;
+            let all = chosen::around(&connection.open().await?, &name, screen).await;
             list::show::<Subnet>(all, &name, &shown).await
         }
         Verb::Create { name, network, cidr, zone, tag, changing } => {

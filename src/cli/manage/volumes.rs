@@ -139,7 +139,7 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
             list::print::<Volume>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = list::gathered(&connection.open().await?, &Default::default(), screen).await;
+            let all = chosen::around(&connection.open().await?, &name, screen).await;
             list::show::<Volume>(all, &name, &shown).await
         }
         Verb::Create {
@@ -231,7 +231,7 @@ async fn joined(
     changing: &Changing,
     screen: &Screen,
 ) -> Result<ExitCode> {
-    let owner = chosen::owner(managed, &volume.id)?;
+    let owner = chosen::owner(managed, &volume.id).await?;
     let protected = volume.protected().or_else(|| instance.protected());
     let prepared = prepare(owner, wanted, Some(instance), protected).await?;
     change::carry_out(managed, vec![prepared], changing, screen).await

@@ -19,6 +19,7 @@ mod events;
 mod figures;
 mod image;
 mod images;
+mod import;
 mod inventory;
 mod lease;
 mod lifecycle;
@@ -109,6 +110,9 @@ impl Provider for ContainerdProvider {
     }
 
     async fn plan(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
-        planning::plan(&self.reader, wanted, now)
+        if let Action::ImportImage { archive, location, name } = wanted {
+            return import::plan(&self.reader, wanted, archive, location.as_deref(), name.as_deref()).await;
+        }
+        planning::plan(&self.reader, wanted, now).await
     }
 }

@@ -246,7 +246,7 @@ fn create(link: &Link, spec: &VolumeSpec, token: Token) -> Result<Done> {
             && users(&behind, &link.definitions(CREATE)?).next().is_none();
         if same {
             // Nothing was ever written to it and nobody has it: it is what this attempt made before it was cut off.
-            return Ok(Done { made: Some(id), ..Done::already() });
+            return Ok(Done::made(id));
         }
         let reason = "the pool has a volume of that name; choose another name";
         return Err(refused(ErrorKind::Conflict, CREATE, format!("{}/{label}", behind.pool), reason));
@@ -262,8 +262,7 @@ fn create(link: &Link, spec: &VolumeSpec, token: Token) -> Result<Done> {
     if copied.capacity.is_some_and(|now| now < capacity)
         && let Err(error) = made.resize(capacity, 0).during(CREATE, label)
     {
-        let _ = made.delete(0);
-        return Err(error);
+        return Err(if made.delete(0).is_ok() { error } else { error.partly_done() });
     }
     Ok(Done::made(id))
 }
