@@ -308,6 +308,35 @@ fn networks_prices_and_other_regions() {
     let said = shell.fails(2, &["snapshots", "show", "s"]);
     assert!(said.contains("2 have this name"), "{said}");
 
+    // An image of the account's own goes by its name, and its snapshot is named when it is deleted.
+    shell.json(&create("base", &["--region", "eu-west-1", "--start"]));
+    let base = shell.json(&["instances", "show", "base"])[0]["native_id"].clone();
+    rig.call("create_image", &json!({ "InstanceId": base, "Name": "golden" }));
+    let image = &shell.json(&["images", "list"])[0];
+    assert_eq!(
+        (image["name"].as_str(), image["architecture"].as_str()),
+        (Some("golden"), Some("x86_64")),
+        "{image:#}"
+    );
+    let words = [
+        "instances",
+        "create",
+        "of-golden",
+        "--image",
+        "golden",
+        "--size",
+        "t3.micro",
+        "--region",
+        "eu-west-1",
+    ];
+    shell.json(&[&words[..], &["--start", "--yes"]].concat());
+    let made = &shell.json(&["instances", "show", "of-golden"])[0];
+    assert_eq!(made["image"], image["native_id"], "{made:#}");
+    shell.json(&["instances", "delete", "base", "of-golden", "--running", "--volumes", "--yes"]);
+    let (_, said) = shell.ends(0, &["images", "delete", "golden", "--yes"]);
+    assert!(said.contains("left behind: the snapshot snap-"), "{said}");
+    assert!(shell.json(&["images", "list"]).is_empty());
+
     // What there is to choose from.
     let zones = shell.json(&["zones", "list"]);
     assert!(

@@ -99,7 +99,13 @@ impl Pipeline {
             let (sizes, prices) = match &mut source.kind {
                 SourceKind::Kvm(config) => (&mut config.sizes, &mut config.prices),
                 SourceKind::Containerd(config) => (&mut config.sizes, &mut config.prices),
-                SourceKind::Host(_) | SourceKind::Aws(_) => continue,
+                SourceKind::Aws(config) => {
+                    let tokens =
+                        config.accounts.iter_mut().filter_map(|account| account.web_identity.as_mut());
+                    tokens.for_each(|identity| identity.token_file = folder.join(&identity.token_file));
+                    continue;
+                }
+                SourceKind::Host(_) => continue,
             };
             for path in [sizes, prices].into_iter().flatten() {
                 *path = folder.join(&path);

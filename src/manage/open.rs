@@ -99,24 +99,6 @@ pub async fn from_kind(kind: &str) -> Result<Managed> {
     Ok(Managed { name, config: None, client })
 }
 
-/// Whether two sources have the same resources, whatever else of them differs.
-fn is_same(one: &SourceKind, other: &SourceKind) -> bool {
-    match (one, other) {
-        (SourceKind::Kvm(one), SourceKind::Kvm(other)) => one.uri == other.uri,
-        (SourceKind::Containerd(one), SourceKind::Containerd(other)) => {
-            (&one.socket, &one.namespaces, &one.exclude_namespaces)
-                == (&other.socket, &other.namespaces, &other.exclude_namespaces)
-        }
-        (SourceKind::Aws(one), SourceKind::Aws(other)) => {
-            let who = |config: &aws::Config| {
-                (config.all_accounts(), config.regions.clone(), config.endpoints.clone())
-            };
-            who(one) == who(other)
-        }
-        _ => false,
-    }
-}
-
 /// The source that a provider's name belongs to.
 fn source_of(name: &str) -> &str {
     name.split_once('/').map_or(name, |(source, _)| source)
@@ -167,4 +149,22 @@ async fn accounts(
     };
     let opened = chosen.map(|account| open(account.clone(), label(account)));
     Ok(stream::iter(opened.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await)
+}
+
+/// Whether two sources have the same resources, whatever else of them differs.
+fn is_same(one: &SourceKind, other: &SourceKind) -> bool {
+    match (one, other) {
+        (SourceKind::Kvm(one), SourceKind::Kvm(other)) => one.uri == other.uri,
+        (SourceKind::Containerd(one), SourceKind::Containerd(other)) => {
+            (&one.socket, &one.namespaces, &one.exclude_namespaces)
+                == (&other.socket, &other.namespaces, &other.exclude_namespaces)
+        }
+        (SourceKind::Aws(one), SourceKind::Aws(other)) => {
+            let who = |config: &aws::Config| {
+                (config.all_accounts(), config.regions.clone(), config.endpoints.clone())
+            };
+            who(one) == who(other)
+        }
+        _ => false,
+    }
 }

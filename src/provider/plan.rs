@@ -250,6 +250,9 @@ impl Plan {
             Action::GrowVolume { .. } => plan
                 .step(step(vec![]))
                 .note("the file system in it stays as large as it was until the instance grows it"),
+            Action::ChangeVolume { change, .. } if change.size_bytes.is_some() => plan
+                .step(step(vec![]))
+                .note("the file system in it stays as large as it was until the instance grows it"),
             Action::RevertSnapshot { .. } => {
                 let step = match now {
                     Some(now) => step(vec![]).of(&now.id).expects(&[now.state()]),
@@ -257,9 +260,6 @@ impl Plan {
                 };
                 plan.step(step)
             }
-            Action::ChangeVolume { change, .. } if change.size_bytes.is_some() => plan
-                .step(step(vec![]))
-                .note("the file system in it stays as large as it was until the instance grows it"),
             Action::ChangeVolume { .. }
             | Action::DeleteVolume { .. }
             | Action::DeleteSnapshot { .. }

@@ -45,7 +45,7 @@ install() {
 server() { # process id of the server, if it lives and is ours
     [ -s "$S/pid" ] || return 1
     SERVER=$(cat "$S/pid")
-    tr '\0' ' ' < "/proc/$SERVER/cmdline" 2>/dev/null | grep -q moto_server
+    [ -r "/proc/$SERVER/cmdline" ] && tr '\0' ' ' < "/proc/$SERVER/cmdline" | grep -q moto_server
 }
 
 ask() { # method path: through Python, which is there in any case

@@ -148,7 +148,8 @@ pub(super) fn bytes(gib: Option<i32>) -> Option<u64> {
 /// # Errors
 /// [`ErrorKind::Invalid`] for what is not a whole number of them.
 pub(super) fn gib(operation: &str, resource: &str, bytes: u64) -> Result<i32> {
-    let whole = (bytes > 0 && bytes % (1 << 30) == 0).then(|| i32::try_from(bytes >> 30).ok()).flatten();
+    let whole =
+        (bytes > 0 && bytes.is_multiple_of(1 << 30)).then(|| i32::try_from(bytes >> 30).ok()).flatten();
     whole.ok_or_else(|| {
         let reason = format!(
             "EC2's disks are whole GiB, and {} is not; write for example {}GiB",

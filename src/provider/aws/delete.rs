@@ -73,7 +73,7 @@ impl AwsProvider {
         match self.snapshots_of(DELETE, &id.location, &natives).await {
             Ok(snapshots) => mine.snapshots = snapshots,
             Err(error) => {
-                mine.others.push(format!("perhaps snapshots, which could not be looked for: {error}"))
+                mine.others.push(format!("perhaps snapshots, which could not be looked for: {error}"));
             }
         }
         match self.addresses_of(id).await {
@@ -104,10 +104,11 @@ impl AwsProvider {
             .collect())
     }
 
-    /// Whether its public address is an elastic one, which it keeps over a stop; `None` without a public address.
+    /// Whether its public address is an elastic one, which it keeps over a stop; `None` without a public address, and where
+    /// that cannot be looked for.
     pub(super) async fn keeps_address(&self, id: &ResourceId, instance: &types::Instance) -> Option<bool> {
         instance.public_ip_address.as_ref()?;
-        Some(self.addresses_of(id).await.is_ok_and(|addresses| !addresses.is_empty()))
+        self.addresses_of(id).await.ok().map(|addresses| !addresses.is_empty())
     }
 }
 

@@ -11,6 +11,7 @@ mod images;
 mod instances;
 mod inventory;
 mod lifecycle;
+mod modification;
 mod networks;
 mod options;
 mod permitted;

@@ -140,8 +140,6 @@ impl AwsProvider {
                 "an instance of this image cannot be stopped, so it can only be made to run; add --start";
             return Err(failed(ErrorKind::Invalid, CREATE, &spec.name, reason));
         }
-        // All that the call would be refused for is found now.
-        self.run_request(&made, &region, nobody()).await?;
 
         let mut costs = Vec::new();
         if spec.start {

@@ -153,7 +153,7 @@ impl AwsProvider {
             let request = self.session.ec2(region).describe_instance_type_offerings().max_results(1_000);
             let request = request.location_type(LocationType::AvailabilityZone).filters(wanted.clone());
             let answer = request.set_next_token(token).send().await;
-            let answer = answer.answered("list which zones of it offer which sizes:", region)?;
+            let answer = answer.answered("list the offerings of", region)?;
             for offering in answer.instance_type_offerings.unwrap_or_default() {
                 if let Some((name, zone)) = offering.instance_type.zip(offering.location) {
                     zones.entry(name.as_str().to_owned()).or_default().insert(zone);
