@@ -85,7 +85,7 @@ pub fn from_kind(kind: &str) -> Result<Managed> {
 
 fn provider(kind: &SourceKind) -> Result<Option<Arc<dyn Provider>>> {
     Ok(match kind {
-        SourceKind::Host(_) => None,
+        SourceKind::Host(_) | SourceKind::Aws(_) => None,
         SourceKind::Kvm(config) => Some(Arc::new(kvm::KvmProvider::new(config)?)),
         SourceKind::Containerd(config) => Some(Arc::new(containerd::ContainerdProvider::new(config)?)),
     })

@@ -200,8 +200,10 @@ impl Table {
 pub struct Catalog(BTreeMap<String, Arc<Table>>);
 
 /// Name and text of every embedded table file.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 13] = [
+    ("checks", include_str!("../../schemas/tables/checks.yaml")),
     ("cpu", include_str!("../../schemas/tables/cpu.yaml")),
+    ("credit", include_str!("../../schemas/tables/credit.yaml")),
     ("disk", include_str!("../../schemas/tables/disk.yaml")),
     ("events", include_str!("../../schemas/tables/events.yaml")),
     ("filesystem", include_str!("../../schemas/tables/filesystem.yaml")),

@@ -66,7 +66,7 @@ error: there is no table `dsk`
 6 |   - { type: filter, table: dsk, where: \"device NOT LIKE\" }
   |                            ^^^
   = help: did you mean `disk`?
-  = help: known are `cpu`, `disk`, `events`, `filesystem`, `hugepages`, `job`, `memory`, `network`, `pressure`, `status`, `storage`
+  = help: known are `checks`, `cpu`, `credit`, `disk`, `events`, `filesystem`, `hugepages`, `job`, `memory`, `network`, `pressure`, `status`, `storage`
 
 error: `sinks.store.path` must be a text, not a number
  --> p.yaml:8:31
