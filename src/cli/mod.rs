@@ -153,7 +153,7 @@ mod tests {
         let telemetry = ["check", "estimate", "schema", "run", "query", "tables", "deadletters"];
         let resources = ["instances", "volumes", "snapshots", "networks", "subnets", "images"];
         let others = ["sizes", "regions", "zones", "prices", "operations", "completions"];
-        assert_eq!(names, [telemetry, resources, others].concat());
+        assert_eq!(names, [&telemetry[..], &resources, &others].concat());
         for command in Cli::command().get_subcommands() {
             assert!(command.get_about().is_some(), "{} has no description", command.get_name());
         }

@@ -32,7 +32,8 @@ async fn complaint_9_metrics_of_linked_accounts_belong_to_the_account_that_owns_
         let mut tags = source.rows.keys().map(|(_, tags, _)| tags).filter(|tags| tags.contains(&id));
         assert!(tags.all(|tags| tags.contains(&format!("account={account} "))));
     }
-    let hits = source.values("app", "Service=web", &[&format!("account={OTHER}"), "service=web"], "hits_per_second");
+    let hits =
+        source.values("app", "Service=web", &[&format!("account={OTHER}"), "service=web"], "hits_per_second");
     assert!(hits.len() > 50, "{}", hits.len());
     // What was listed is remembered: not once for each collection.
     assert!(rig.cloudwatch.counters().calls_of("ListMetrics") <= 9, "{:?}", rig.cloudwatch.counters().calls);

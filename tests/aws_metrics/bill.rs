@@ -59,7 +59,10 @@ async fn complaint_5_the_bill_is_counted_as_aws_counts_it() {
     let mut source = Source::new(&config, 300);
     source.run(&rig, T + 300, T + 3_600).await;
     let (spent, counters) = (source.collector.spent(), rig.cloudwatch.counters());
-    assert_eq!(spent.billed, counters.billed[OWN], "Ids that are asked for again are billed again, throttled calls not");
+    assert_eq!(
+        spent.billed, counters.billed[OWN],
+        "Ids that are asked for again are billed again, throttled calls not"
+    );
     assert_eq!(spent.calls, counters.calls_of("GetMetricData"));
     assert_eq!(spent.throttles, counters.throttled_of("GetMetricData"));
     assert!((spent.usd - spent.billed as f64 * 0.00001).abs() < 1e-9);
@@ -117,7 +120,11 @@ async fn an_estimate_from_the_inventory_is_what_is_billed_then() {
     assert_eq!(billed(&rig), 10 * per_round);
     assert_eq!(per_round, 40 * (6 + 4));
     let less = barograph::provider::aws::Config { billed_by: BilledBy::FiveStatistics, ..config };
-    assert_eq!(estimate(&less, Duration::from_secs(300), None).await.unwrap().usd(), estimated.usd(), "one statistic each");
+    assert_eq!(
+        estimate(&less, Duration::from_secs(300), None).await.unwrap().usd(),
+        estimated.usd(),
+        "one statistic each"
+    );
 }
 
 /// Others know no rates, or one for each job, and share the quota by luck.
@@ -135,7 +142,12 @@ async fn complaint_6_two_sources_of_one_account_stay_below_the_quotas_together()
         ..Default::default()
     };
     rig.cloudwatch.quotas(|limits| {
-        let rates = Quotas { get_metric_data: 10.0, list_metrics: 5.0, recent_datapoints: 20_000.0, ..Quotas::default() };
+        let rates = Quotas {
+            get_metric_data: 10.0,
+            list_metrics: 5.0,
+            recent_datapoints: 20_000.0,
+            ..Quotas::default()
+        };
         *limits = Quotas { pace: Pace::Real, ..rates };
     });
     let mut config = rig.config();

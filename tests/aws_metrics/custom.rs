@@ -20,7 +20,11 @@ fn near(stored: &BTreeMap<i64, f64>, truth: impl Iterator<Item = (i64, f64)>) ->
     let mut compared = 0;
     for (time, value) in truth {
         let found = stored.get(&time);
-        assert!(found.is_some_and(|found| (found - value).abs() < 1e-9), "T+{}: {found:?} and not {value}", time - T);
+        assert!(
+            found.is_some_and(|found| (found - value).abs() < 1e-9),
+            "T+{}: {found:?} and not {value}",
+            time - T
+        );
         compared += 1;
     }
     compared
@@ -30,9 +34,14 @@ fn near(stored: &BTreeMap<i64, f64>, truth: impl Iterator<Item = (i64, f64)>) ->
 async fn percentiles_trimmed_means_and_metric_math_are_asked_together_and_make_one_row() {
     let rig = Rig::new().await;
     for service in ["web", "api"] {
-        rig.cloudwatch.add(SeriesSpec { shape: Shape::Between(5.0, 500.0), ..SeriesSpec::new(key("Latency", service)) });
-        rig.cloudwatch.add(SeriesSpec { shape: Shape::Whole(0.0, 9.0), ..SeriesSpec::new(key("Errors", service)) });
-        rig.cloudwatch.add(SeriesSpec { shape: Shape::Whole(50.0, 90.0), ..SeriesSpec::new(key("Requests", service)) });
+        rig.cloudwatch.add(SeriesSpec {
+            shape: Shape::Between(5.0, 500.0),
+            ..SeriesSpec::new(key("Latency", service))
+        });
+        rig.cloudwatch
+            .add(SeriesSpec { shape: Shape::Whole(0.0, 9.0), ..SeriesSpec::new(key("Errors", service)) });
+        rig.cloudwatch
+            .add(SeriesSpec { shape: Shape::Whole(50.0, 90.0), ..SeriesSpec::new(key("Requests", service)) });
     }
     let common = |mut metric: serde_json::Value| {
         let more = json!({
@@ -47,8 +56,12 @@ async fn percentiles_trimmed_means_and_metric_math_are_asked_together_and_make_o
         "requests": { "metric": "Requests", "statistic": "Sum" },
     });
     let list = json!([
-        common(json!({ "metric": "Latency", "statistic": "p99", "field": "latency_p99", "convert": "milliseconds" })),
-        common(json!({ "metric": "Latency", "statistic": "tm95", "field": "latency_tm95", "convert": "milliseconds" })),
+        common(
+            json!({ "metric": "Latency", "statistic": "p99", "field": "latency_p99", "convert": "milliseconds" })
+        ),
+        common(
+            json!({ "metric": "Latency", "statistic": "tm95", "field": "latency_tm95", "convert": "milliseconds" })
+        ),
         common(json!({ "expression": "errors / requests", "inputs": inputs, "field": "error_ratio" })),
     ]);
     let mut source = Source::new(&Config { metrics: metrics(list), groups: vec![], ..rig.config() }, 300);
@@ -88,7 +101,13 @@ async fn globs_choose_and_a_cap_leaves_the_rest_out_and_says_so() {
     source.run(&rig, T + 60, T + 120).await;
     assert_eq!(rig.cloudwatch.counters().billed[OWN], 2 * 10);
     assert!(told(&source, "there are 30 combinations") > 0, "{:?}", source.faults);
-    assert!(source.rows.keys().filter(|(table, ..)| table == "app").all(|(_, tags, _)| tags.contains("service=web-")));
+    assert!(
+        source
+            .rows
+            .keys()
+            .filter(|(table, ..)| table == "app")
+            .all(|(_, tags, _)| tags.contains("service=web-"))
+    );
 }
 
 /// ListMetrics knows a metric late, so what it published before is looked back for.

@@ -30,7 +30,11 @@ async fn complaint_8_what_is_gone_ends_with_a_last_word_and_without_invented_val
     assert_eq!(rig.cloudwatch.counters().billed[OWN], 10 * 6);
 
     let states = |id: &str| source.words("status", id, "state");
-    assert_eq!(states(&gone).iter().filter(|(_, state)| state == "Deleted").count(), 1, "the last word is said once");
+    assert_eq!(
+        states(&gone).iter().filter(|(_, state)| state == "Deleted").count(),
+        1,
+        "the last word is said once"
+    );
     assert_eq!(states(&gone).last().unwrap().1, "Deleted");
     assert_eq!(states(&stopped).last(), Some(&(T + 6_000, "Stopped".to_owned())));
     assert_eq!(source.values("status", &stopped, &[], "up").last_key_value().unwrap().1, &0.0);
@@ -40,7 +44,8 @@ async fn complaint_8_what_is_gone_ends_with_a_last_word_and_without_invented_val
 #[tokio::test]
 async fn an_instance_that_starts_is_measured_from_its_first_point_on() {
     let rig = Rig::new().await;
-    let mut source = Source::new(&Config { groups: vec!["basic".into(), "checks".into()], ..rig.config() }, 60);
+    let mut source =
+        Source::new(&Config { groups: vec!["basic".into(), "checks".into()], ..rig.config() }, 60);
     // An empty region whose mark is at now.
     source.run(&rig, T + 60, T + 1_200).await;
     let fleet = rig.cloudwatch.add_fleet(OWN, REGION, 1, Monitoring::Detailed, "b");
@@ -51,7 +56,8 @@ async fn an_instance_that_starts_is_measured_from_its_first_point_on() {
     source.run(&rig, T + 1_260, T + 3_900).await;
     compare(&rig, &source, &fleet, Monitoring::Detailed, T, T + 2_700);
     assert_eq!(source.values("cpu", &id, &[], "utilization").first_key_value().unwrap().0, &(T + 1_320));
-    let events: Vec<String> = source.rows.keys().filter(|(table, ..)| table == "events").map(|(_, tags, _)| tags.clone()).collect();
+    let events: Vec<String> =
+        source.rows.keys().filter(|(table, ..)| table == "events").map(|(_, tags, _)| tags.clone()).collect();
     assert!(events.iter().any(|tags| tags.contains("event=started")), "{events:?}");
 }
 
@@ -95,7 +101,8 @@ async fn complaint_10_a_figure_has_one_row_at_one_time_whatever_else_is_publishe
         rig.cloudwatch.add(SeriesSpec { shape: Shape::Constant(40.0), ..SeriesSpec::new(key) });
     }
     for core in ["cpu-total", "cpu0"] {
-        let key = SeriesKey::new(OWN, REGION, "CWAgent", "cpu_usage_active", &[("InstanceId", &id), ("cpu", core)]);
+        let key =
+            SeriesKey::new(OWN, REGION, "CWAgent", "cpu_usage_active", &[("InstanceId", &id), ("cpu", core)]);
         rig.cloudwatch.add(SeriesSpec { shape: Shape::Constant(25.0), ..SeriesSpec::new(key) });
     }
     let mut config = rig.config();
@@ -108,7 +115,8 @@ async fn complaint_10_a_figure_has_one_row_at_one_time_whatever_else_is_publishe
     assert_eq!(tags.len(), 1, "{tags:?}");
     let times = source.values("memory", &id, &["observer=guest"], "utilization");
     assert!(times.len() > 50 && times.values().all(|value| (0.1..=0.2).contains(value)));
-    let filesystem = source.values("filesystem", &id, &["mountpoint=/data", "device=nvme0n1p1"], "utilization");
+    let filesystem =
+        source.values("filesystem", &id, &["mountpoint=/data", "device=nvme0n1p1"], "utilization");
     assert!(filesystem.values().all(|value| *value == 0.4) && filesystem.len() > 50);
     let guest = source.values("cpu", &id, &["observer=guest", "core=0"], "utilization");
     assert!(guest.len() > 50, "the guest's figure of a core");
@@ -130,14 +138,17 @@ async fn volumes_are_rows_of_their_instance_and_only_figures_that_can_be_are_ask
         "BurstBalance" => Shape::Constant(90.0),
         _ => Shape::Constant(6_000.0),
     };
-    for metric in ["VolumeReadBytes", "VolumeReadOps", "VolumeTotalReadTime", "VolumeIdleTime", "BurstBalance"] {
+    for metric in
+        ["VolumeReadBytes", "VolumeReadOps", "VolumeTotalReadTime", "VolumeIdleTime", "BurstBalance"]
+    {
         let key = SeriesKey::new(OWN, REGION, "AWS/EBS", metric, &[("VolumeId", "vol-1")]);
         rig.cloudwatch.add(SeriesSpec { shape: shape(metric), ..SeriesSpec::new(key) });
     }
     let groups = ["basic", "ebs", "ebs_latency", "ebs_burst", "credits"].map(str::to_owned).to_vec();
     let mut source = Source::new(&Config { groups, ..rig.config() }, 300);
     source.run(&rig, T + 300, T + 3_000).await;
-    let of = |field: &str| *source.values("disk", "i-1", &["device=vol-1"], field).first_key_value().unwrap().1;
+    let of =
+        |field: &str| *source.values("disk", "i-1", &["device=vol-1"], field).first_key_value().unwrap().1;
     assert_eq!(of("read_bytes_per_second"), 100.0);
     assert_eq!(of("read_ops_per_second"), 2.0);
     assert!((of("read_latency_seconds") - 0.005).abs() < 1e-12);

@@ -88,7 +88,11 @@ async fn a_stop_beyond_the_retention_of_fine_points_is_made_up_for_with_coarser_
         let at = time + 300;
         if at > T + 3_600 && at <= end - 15 * DAY + 3_600 {
             let found = stored.get(&at);
-            assert!(found.is_some_and(|found| (found - value / 300.0).abs() < 1e-6), "T+{}: {found:?}", at - T);
+            assert!(
+                found.is_some_and(|found| (found - value / 300.0).abs() < 1e-6),
+                "T+{}: {found:?}",
+                at - T
+            );
         }
     }
     let fine = stored.range(end - 14 * DAY + 1..=end).count();

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type};
+use barograph::Error;
 use barograph::model::{MetricBatch, Secret};
 use barograph::provider::aws::{Account, AwsCollector, Config, Endpoints};
 use barograph::provider::{Collector, Shard, Window};
-use barograph::Error;
 use futures::StreamExt;
 
 use crate::fake_cloudwatch::{Clock, Fake, Fleet, Monitoring, Quotas, SeriesKey, Settings};
@@ -190,7 +190,10 @@ impl Source {
                         fields.insert(field.name().clone(), column.as_primitive::<Float64Type>().value(row));
                     }
                     DataType::Boolean => {
-                        fields.insert(field.name().clone(), f64::from(u8::from(column.as_boolean().value(row))));
+                        fields.insert(
+                            field.name().clone(),
+                            f64::from(u8::from(column.as_boolean().value(row))),
+                        );
                     }
                     DataType::Utf8 => {
                         texts.insert(field.name().clone(), column.as_string::<i32>().value(row).to_owned());
@@ -255,7 +258,14 @@ pub fn basic(monitoring: Monitoring) -> Vec<(&'static str, &'static str, i64)> {
 /// Compares every point of a fleet with what the fake says it has to be in the end, from the period that ends after `from`
 /// to the one that ends at `to`; returns how many there were.
 #[track_caller]
-pub fn compare(rig: &Rig, source: &Source, fleet: &Fleet, monitoring: Monitoring, from: i64, to: i64) -> usize {
+pub fn compare(
+    rig: &Rig,
+    source: &Source,
+    fleet: &Fleet,
+    monitoring: Monitoring,
+    from: i64,
+    to: i64,
+) -> usize {
     let mut compared = 0;
     for id in fleet.ids() {
         for (metric, statistic, period) in basic(monitoring) {
@@ -263,7 +273,8 @@ pub fn compare(rig: &Rig, source: &Source, fleet: &Fleet, monitoring: Monitoring
             let stored = source.values(table, &id, tags, field);
             let key = SeriesKey::ec2(&fleet.account, &fleet.region, &id, metric);
             let truth = rig.cloudwatch.truth_points(&key, from, to - period + 1, period, statistic);
-            let truth: BTreeMap<i64, f64> = truth.map(|(time, value)| (time + period, value * factor)).collect();
+            let truth: BTreeMap<i64, f64> =
+                truth.map(|(time, value)| (time + period, value * factor)).collect();
             for (time, value) in &truth {
                 let found = stored.get(time);
                 let near = found.is_some_and(|found| (found - value).abs() <= 1e-9 * value.abs().max(1.0));
@@ -281,4 +292,3 @@ pub fn compare(rig: &Rig, source: &Source, fleet: &Fleet, monitoring: Monitoring
 pub fn told(source: &Source, word: &str) -> usize {
     source.faults.iter().filter(|fault| fault.contains(word)).count()
 }
-

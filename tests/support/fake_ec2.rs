@@ -46,7 +46,8 @@ impl Instance {
     /// Stopped or terminated at a time.
     pub fn end(&mut self, state: &str, at: i64) {
         self.state = state.into();
-        self.reason = format!("User initiated ({} GMT)", stamp(at).replace('T', " ").trim_end_matches(".000Z"));
+        self.reason =
+            format!("User initiated ({} GMT)", stamp(at).replace('T', " ").trim_end_matches(".000Z"));
     }
 }
 
@@ -100,7 +101,11 @@ impl Ec2 {
 
     pub fn deny(&self, action: &str, denied: bool) {
         let mut world = self.world.lock();
-        if denied { world.denied.insert(action.into()) } else { world.denied.remove(action) };
+        if denied {
+            world.denied.insert(action.into())
+        } else {
+            world.denied.remove(action)
+        };
     }
 
     pub fn calls(&self, action: &str) -> u64 {
@@ -119,7 +124,8 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body
     let get = |name: &str| parameters.get(name).map(String::as_str).unwrap_or_default();
     let action = get("Action").to_owned();
     let signed = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let scope = signed.split("Credential=").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or_default();
+    let scope =
+        signed.split("Credential=").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or_default();
     let mut scope = scope.split('/');
     let (key, region) = (scope.next().unwrap_or_default(), scope.nth(1).unwrap_or_default().to_owned());
     let mut world = world.lock();
@@ -143,7 +149,8 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body
     let text = match action.as_str() {
         "DescribeInstances" => {
             let wanted = filters(&parameters);
-            let found: Vec<&Instance> = place.values().filter(|one| wanted.iter().all(|filter| takes(one, filter))).collect();
+            let found: Vec<&Instance> =
+                place.values().filter(|one| wanted.iter().all(|filter| takes(one, filter))).collect();
             let items = found.iter().skip(from).take(size).map(|instance| self::instance(instance));
             let items = format!(
                 "<item><reservationId>r-1</reservationId><instancesSet>{}</instancesSet></item>",

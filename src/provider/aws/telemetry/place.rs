@@ -113,13 +113,13 @@ impl Place {
             return Err(failed(*kind, "look into", &self.name(), reason.clone()));
         }
         match self.look(&mut known, now, since).await {
-            Ok((snapshot, fault)) => {
+            Ok((snapshot, faults)) => {
                 known.failed = None;
                 let passing = snapshot.machines.values().any(|machine| machine.status.state.is_passing());
                 let every = i64::try_from(self.config.inventory_every.0.as_secs()).unwrap_or(i64::MAX);
                 known.next = now.saturating_add(if passing { every.min(SOON) } else { every });
                 known.snapshot = Some(Arc::clone(&snapshot));
-                Ok((snapshot, Vec::from_iter(fault)))
+                Ok((snapshot, faults))
             }
             Err(error) => {
                 known.failed = Some((now, error.kind(), error.reason().to_owned()));
@@ -131,20 +131,28 @@ impl Place {
         }
     }
 
-    async fn look(&self, known: &mut Known, now: i64, since: i64) -> Result<(Arc<Snapshot>, Option<Error>)> {
+    async fn look(&self, known: &mut Known, now: i64, since: i64) -> Result<(Arc<Snapshot>, Vec<Error>)> {
         let mut machines = self.reader.machines().await?;
-        let fault = self.reader.types(&mut machines, &mut known.types).await;
+        let mut faults = Vec::from_iter(self.reader.types(&mut machines, &mut known.types).await);
         let before = known.snapshot.as_deref();
         carry_over(&mut machines, before, now);
         let happened = events(before, &machines, since);
         let wants_volumes =
             self.config.groups.iter().any(|group| group.starts_with("ebs") && group != "ebs_balance");
-        let volumes = if wants_volumes { self.reader.volumes().await? } else { Vec::new() };
+        let volumes = match wants_volumes {
+            true => self.reader.volumes().await,
+            false => Ok(Vec::new()),
+        };
+        // Instances are measured though volumes may not be listed.
+        let volumes = volumes.unwrap_or_else(|error| {
+            faults.push(error);
+            before.map(|before| before.volumes.clone()).unwrap_or_default()
+        });
         let mut waiting = self.events.lock();
         waiting.extend(happened);
         let too_many = waiting.len().saturating_sub(EVENTS);
         waiting.drain(..too_many);
-        Ok((Arc::new(Snapshot { at: now, machines, volumes }), fault))
+        Ok((Arc::new(Snapshot { at: now, machines, volumes }), faults))
     }
 
     /// What happened since it was asked last.

@@ -119,6 +119,10 @@ impl Reading {
     async fn inventory(&self) -> Result<Collection> {
         let place = &self.shard.place;
         let Window { start, end } = self.window;
+        // Nobody knows what instances did in the past.
+        if end < self.now {
+            return Ok(Collection::default());
+        }
         let (snapshot, faults) = place.snapshot(self.now / SECOND, start / SECOND).await?;
         let mut rows = self.rows();
         let mut memory = self.shard.memory.lock();
@@ -134,14 +138,18 @@ impl Reading {
             || Prepared::Done(Collection { reached: Some(self.window.start), ..Collection::default() });
         let natural = period.max(context.every);
         let interval = context.purse.interval(natural);
-        if shard.memory.lock().polled.is_some_and(|polled| (0..interval).contains(&(now - polled))) {
+        // At the same time again it is the next part of a long window.
+        if shard.memory.lock().polled.is_some_and(|polled| (1..interval).contains(&(now - polled))) {
             return Ok(not_now());
         }
         let place = &shard.place;
         let mut faults = Vec::new();
         // Metrics of one's own may be readable where EC2 is not.
         let snapshot = match place.snapshot(now, start).await {
-            Ok((snapshot, _)) => Some(snapshot),
+            Ok((snapshot, found)) => {
+                faults.extend(found);
+                Some(snapshot)
+            }
             Err(error) if part.namespace == "AWS/EC2" || part.namespace == "AWS/EBS" => return Err(error),
             Err(error) => {
                 faults.push(error);
@@ -178,17 +186,18 @@ impl Reading {
                 targets.push((from, target));
             }
         }
-        let cost: u64 = targets.iter().map(|(_, target)| billed(&target.ask, place.config.billed_by)).sum();
-        if !context.purse.may(&shard.name, cost, natural, now, &context.meter) {
-            return Ok(not_now());
-        }
-        memory.polled = Some(now);
-        // Known again when all of it was read.
-        memory.expected = None;
+        memory.known = true;
         if targets.is_empty() {
             memory.expected = Some(self.window.end);
             return Ok(Prepared::Done(Collection { faults, ..Collection::default() }));
         }
+        let cost: u64 = targets.iter().map(|(_, target)| billed(&target.ask, place.config.billed_by)).sum();
+        if !context.purse.may(&shard.name, cost, natural, now, &context.meter) {
+            return Ok(not_now());
+        }
+        // Known again when all of it was read.
+        memory.expected = None;
+        memory.polled = Some(now);
         drop(memory);
         targets.sort_by_key(|(from, _)| *from);
         let steps = steps(&targets, to, period, now);
@@ -233,10 +242,7 @@ fn ranges(from: i64, to: i64, period: i64, now: i64, most_points: usize) -> Vec<
         let (step, end) = match older {
             None => (period, to),
             // Up to where the finer points begin, on both grids.
-            Some((kept, coarse)) => {
-                let step = coarse.div_euclid(period).max(1) * period;
-                (step, (now - kept).div_euclid(step) * step + step)
-            }
+            Some((kept, coarse)) => (*coarse, (now - kept).div_euclid(*coarse) * coarse + coarse),
         };
         let long = DAY.min(most.saturating_mul(step)).div_euclid(step).max(1) * step;
         let end = end.min(to).min(from.div_euclid(step) * step + long);
@@ -333,7 +339,8 @@ impl Job {
         let mut memory = shard.memory.lock();
         let settled = self.targets.iter().filter_map(|target| memory.seen.get(&target.key));
         let settled = settled.map(|seen| seen.settled).min().unwrap_or(window.end / SECOND);
-        let settled = settled.max(now / SECOND - HELD).saturating_mul(SECOND);
+        let held = if window.end < *now { i64::MIN } else { now / SECOND - HELD };
+        let settled = settled.max(held).saturating_mul(SECOND);
         // Always a little further, so that a window that begins elsewhere is known to be one whose rows were lost.
         let reached = settled.max(window.start.saturating_add(1)).min(window.end);
         memory.expected = Some(reached);

@@ -36,6 +36,8 @@ pub(super) struct Memory {
     pub(super) expected: Option<i64>,
     /// When it was asked last.
     pub(super) polled: Option<i64>,
+    /// It was looked at since the process began.
+    pub(super) known: bool,
     pub(super) seen: HashMap<Arc<str>, Seen>,
     pub(super) lag: Lag,
     /// Figures that AWS does not allow to read, and until when they are not asked for.
@@ -53,6 +55,7 @@ impl ShardState {
         let memory = Memory {
             expected: None,
             polled: None,
+            known: false,
             seen: HashMap::new(),
             lag: Lag::new(settle),
             forbidden: HashMap::new(),
@@ -70,7 +73,7 @@ impl Memory {
         let from = match (self.seen.get(&target.key), target.from) {
             (Some(seen), began) => began.map_or(seen.settled, |began| began.max(seen.settled)),
             (None, Some(began)) if began > back => began,
-            (None, _) if self.polled.is_some() => back,
+            (None, _) if self.known => back,
             (None, _) => start,
         };
         target.until.is_none_or(|until| until > from).then_some(from)
