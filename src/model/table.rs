@@ -384,6 +384,8 @@ mod tests {
             let error = Table::from_yaml(text).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }
-        assert!(Catalog::builtin().unwrap().table("cpus").unwrap_err().to_string().contains("cpu, disk"));
+        assert!(
+            Catalog::builtin().unwrap().table("cpus").unwrap_err().to_string().contains("cpu, credit, disk")
+        );
     }
 }

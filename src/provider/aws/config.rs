@@ -62,7 +62,6 @@ pub struct Account {
     /// Name for people.
     pub name: Option<String>,
     /// The account's id, 12 digits. Where it is left out, it is that of the last role, or AWS is asked.
-    #[schemars(regex(pattern = "^[0-9]{12}$"))]
     pub id: Option<String>,
     /// A profile of the shared configuration files; it may sign in by SSO.
     pub profile: Option<String>,

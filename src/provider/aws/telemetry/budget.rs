@@ -41,7 +41,7 @@ impl Purse {
     pub(super) fn interval(&self, natural: i64) -> i64 {
         let factor = self.state.lock().factor(self.limit);
         #[expect(clippy::cast_possible_truncation, reason = "seconds of at most some years")]
-        let stretched = (natural as f64 * factor).ceil() as i64;
+        let stretched = (natural as f64 * factor - 1e-6).ceil() as i64;
         stretched.max(natural)
     }
 
@@ -56,7 +56,7 @@ impl Purse {
         if (factor / state.told - 1.0).abs() > WORTH_SAYING {
             state.told = factor;
             let shortest = state.loads.values().map(|(_, natural)| *natural).fold(f64::INFINITY, f64::min);
-            let every = Span(Duration::from_secs_f64((shortest * factor).ceil()));
+            let every = Span(Duration::from_secs_f64((shortest * factor - 1e-6).ceil()));
             let wanted = Span(Duration::from_secs_f64(shortest));
             tracing::warn!(
                 budget = limit, wanted = %wanted, every = %every,

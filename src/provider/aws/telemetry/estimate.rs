@@ -39,7 +39,7 @@ pub async fn estimate(config: &Config, every: Duration, assumed: Option<Assumed>
     estimate.stretch = limit.map_or(1.0, |limit| (estimate.usd() / limit).max(1.0));
     for line in &mut estimate.lines {
         #[expect(clippy::cast_possible_truncation, reason = "seconds of at most some years")]
-        let stretched = (line.every as f64 * estimate.stretch).ceil() as i64;
+        let stretched = (line.every as f64 * estimate.stretch - 1e-6).ceil() as i64;
         line.every = stretched;
         line.calls /= estimate.stretch;
         line.usd /= estimate.stretch;

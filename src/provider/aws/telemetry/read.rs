@@ -172,6 +172,7 @@ impl Reading {
         let mut memory = shard.memory.lock();
         if memory.expected != Some(self.window.start) {
             memory.seen.clear();
+            memory.known = false;
         }
         let keys: HashSet<Arc<str>> = all.iter().map(|target| Arc::clone(&target.key)).collect();
         memory.keep(&keys, now);
