@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use config::{Account, Config, Endpoints, Role, WebIdentity};
-pub use cost::{Assumed, Estimate, Line};
-pub use wanted::{BilledBy, Budget, Convert, Input, Metric, Quotas, SettleBy};
+pub use cost::{Assumed, BilledBy, Budget, Estimate, Line, Quotas};
+pub use wanted::{Convert, Input, Metric, SettleBy};
 
 use super::{
     Capabilities, Collection, Collector, Inventory, Pages, Provider, Scope, Shard, Window, listing::no_pages,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::wanted::{self, BilledBy, Budget, GROUPS, Metric, Quotas, SettleBy};
+use super::cost::{BilledBy, Budget, Quotas};
+use super::wanted::{self, GROUPS, Metric, SettleBy};
 use crate::model::{Secret, Span, Table};
 use crate::suggest::closest;
 

@@ -1,8 +1,58 @@
-//! What a source costs in a month, before anything runs.
+//! What a source may take, and what it costs in a month, before anything runs.
 
 use std::str::FromStr;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::Error;
+
+/// How AWS counts the statistics of one metric in one request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BilledBy {
+    /// Each is one.
+    #[default]
+    Statistic,
+    /// Up to five are one, as some say that it is.
+    FiveStatistics,
+}
+
+/// What may be spent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Dollars of GetMetricData in 30 days; the source is read less often, and loses nothing, so that it stays below.
+    pub usd_per_month: f64,
+}
+
+/// Limits of the account, where AWS has raised them. Each holds per region.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quotas {
+    /// GetMetricData calls per second.
+    pub get_metric_data: f64,
+    /// ListMetrics calls per second.
+    pub list_metrics: f64,
+    /// Datapoints per second of the last three hours.
+    pub recent_datapoints: f64,
+    /// Datapoints per second of what is older.
+    pub old_datapoints: f64,
+    /// Calls per second of EC2's descriptions.
+    pub describe: f64,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            get_metric_data: 50.0,
+            list_metrics: 25.0,
+            recent_datapoints: 180_000.0,
+            old_datapoints: 396_000.0,
+            describe: 20.0,
+        }
+    }
+}
 
 /// What there is, where nobody is to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

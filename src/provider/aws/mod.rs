@@ -10,10 +10,10 @@ mod telemetry;
 mod wanted;
 
 pub use config::{Account, Config, Endpoints, Role, WebIdentity};
-pub use cost::{Assumed, Estimate, Line};
+pub use cost::{Assumed, BilledBy, Budget, Estimate, Line, Quotas};
 pub use provider::AwsProvider;
 pub use telemetry::{AwsCollector, Spent, estimate};
-pub use wanted::{BilledBy, Budget, Convert, Input, Metric, Quotas, SettleBy};
+pub use wanted::{Convert, Input, Metric, SettleBy};
 
 /// The provider's name.
 const PROVIDER: &str = "aws";

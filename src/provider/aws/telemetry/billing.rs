@@ -7,16 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::super::wanted::BilledBy;
+use super::super::cost::BilledBy;
 use super::target::Ask;
 use crate::telemetry::{ComponentLabel, Telemetry};
 
 /// Dollars for each metric that GetMetricData is asked for; from AWS's price page.
 pub(super) const USD_PER_METRIC: f64 = 0.01 / 1_000.0;
-/// Dollars for each call of ListMetrics beyond the free ones.
-pub(super) const USD_PER_LISTING: f64 = 0.01 / 1_000.0;
-/// Calls of ListMetrics and the like that are free in a month.
-pub(super) const FREE_LISTINGS: f64 = 1_000_000.0;
 /// Seconds of the month that budgets and estimates are for.
 pub(super) const MONTH: f64 = 30.0 * 86_400.0;
 

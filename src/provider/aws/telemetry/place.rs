@@ -28,7 +28,6 @@ pub(super) struct Place {
     pub(super) session: Session,
     pub(super) region: String,
     pub(super) config: Arc<Config>,
-    pub(super) meter: Meter,
     /// The account sees the metrics of others.
     pub(super) linked: bool,
     /// The pace of GetMetricData.
@@ -73,7 +72,6 @@ impl Place {
             session: session.clone(),
             region: region.to_owned(),
             config: Arc::clone(config),
-            meter: meter.clone(),
             linked: account.linked_accounts,
             pace: shared("GetMetricData", cloudwatch),
             reader: Reader {

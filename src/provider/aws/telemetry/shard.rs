@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::part::Part;
 use super::place::Place;
 use super::settle::{Lag, Seen};
 use super::target::Target;
-use super::targets::Part;
 
 /// A part of a region, or its inventory.
 #[derive(Debug)]
