@@ -87,6 +87,16 @@ pub enum Retry {
 /// The error of every public function: see the module documentation.
 pub struct Error(Box<Inner>);
 
+/// What a change that failed left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Left {
+    /// As the kind suggests.
+    #[default]
+    ByKind,
+    Nothing,
+    Part,
+}
+
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
@@ -94,6 +104,7 @@ struct Inner {
     operation: String,
     resource: Option<String>,
     reason: String,
+    left: Left,
     source: Option<BoxError>,
 }
 
@@ -107,6 +118,7 @@ impl Error {
             operation: operation.into(),
             resource: None,
             reason: reason.into(),
+            left: Left::default(),
             source: None,
         }))
     }
@@ -168,6 +180,22 @@ impl Error {
         self
     }
 
+    /// Says of a change that a part of it was done before it failed, or may have been, and stayed: whoever asked for it
+    /// has something to take back, whatever the kind says.
+    #[must_use]
+    pub fn partly_done(mut self) -> Self {
+        self.0.left = Left::Part;
+        self
+    }
+
+    /// Says of a change that nothing of it was done, where the kind leaves that open: nobody heard of it, or whoever did
+    /// tried and could not.
+    #[must_use]
+    pub fn nothing_done(mut self) -> Self {
+        self.0.left = Left::Nothing;
+        self
+    }
+
     /// Keeps the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -183,6 +211,16 @@ impl Error {
     /// Whether trying again can help.
     pub fn retry(&self) -> Retry {
         self.0.retry
+    }
+
+    /// Whether a part of a change was done, or may have been, before it failed.
+    pub fn is_partly_done(&self) -> bool {
+        self.0.left == Left::Part
+    }
+
+    /// Whether it is sure that nothing of a change was done, whatever the kind says.
+    pub fn is_nothing_done(&self) -> bool {
+        self.0.left == Left::Nothing
     }
 
     /// The provider, sink or store that was asked, if one was.
@@ -240,6 +278,7 @@ impl fmt::Debug for Error {
             .field("kind", &self.0.kind)
             .field("retry", &self.0.retry)
             .field("message", &format_args!("{self}"))
+            .field("left", &self.0.left)
             .field("source", &self.0.source)
             .finish()
     }
@@ -281,5 +320,15 @@ mod tests {
     fn kinds_that_pass_by_themselves_are_worth_a_retry() {
         assert_eq!(Error::unavailable("poll", "timed out").retry(), Retry::Later);
         assert_eq!(Error::invalid("poll", "bad").retry(), Retry::Never);
+    }
+
+    #[test]
+    fn a_failure_after_a_part_says_so_whatever_its_kind() {
+        let error = Error::new(ErrorKind::Conflict, "delete", "it is in use");
+        assert!(!error.is_partly_done());
+        let error = error.partly_done().with_resource("i");
+        assert!(error.is_partly_done());
+        assert!(!error.is_nothing_done() && Error::invalid("do", "no").nothing_done().is_nothing_done());
+        assert_eq!(error.kind(), ErrorKind::Conflict);
     }
 }

@@ -14,7 +14,8 @@ use barograph::model::resource::{Instance, Kind, ResourceId, State};
 use barograph::model::{Size, Span};
 use barograph::provider::containerd::{Config, ContainerdProvider};
 use barograph::provider::{
-    Consents, InstanceSpec, Inventory, Lifecycle, Listing, Provider, ResizePolicy, SizeSpec, Stop, Token,
+    Action, Consents, InstanceSpec, Inventory, Lifecycle, Listing, Provider, ResizePolicy, SizeSpec, Stop,
+    Token,
 };
 use futures::StreamExt;
 
@@ -220,6 +221,16 @@ async fn images(fleet: &Fleet<'_>) {
     let done = import(&archive, &fleet.rig.one, None).await.unwrap();
     assert_eq!((done.changed, done.made.unwrap().native_id.as_str()), (true, IMAGE));
     assert!(!import(&archive, &fleet.rig.one, None).await.unwrap().changed, "the same again");
+    // A plan looks at what is there, so that its way back takes nothing away that was there before.
+    let plan = async |name: Option<&str>| {
+        let (archive, location) = (archive.display().to_string(), Some(fleet.rig.one.clone()));
+        let wanted = Action::ImportImage { archive, location, name: name.map(Into::into) };
+        fleet.provider.plan(&wanted, None).await.unwrap()
+    };
+    assert!(plan(None).await.already.unwrap().contains("there already"));
+    let new = plan(Some("new:1")).await;
+    assert_eq!(new.steps[0].undo.len(), 1, "{new}");
+    assert!(new.steps[0].undo[0].to_string().contains("docker.io/library/new:1"), "{new}");
     let done = import(&archive, &fleet.rig.two, Some("other:2")).await.unwrap();
     assert_eq!(done.made.unwrap().native_id, "docker.io/library/other:2");
     let mut pages = fleet.inventory().images(&fleet.rig.one);

@@ -268,6 +268,10 @@ async fn what_happens_is_told(rig: &Rig, source: &Source) {
         ]
     );
     assert!(begun < told[0].3 && told[2].3 < ended, "an event has its own time");
+    assert_eq!(state(&first, "ends").as_deref(), Some("Stopped"));
+    for table in ["cpu", "memory"] {
+        assert!(rows(&first, table, "ends").is_empty(), "{table} of what has ended");
+    }
     let alive = (told[2].3 - told[1].3) as f64 / 1e9;
     assert!((0.9..2.0).contains(&alive), "{alive}");
     assert_eq!(state(&first, "ends").as_deref(), Some("Stopped"));

@@ -10,15 +10,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use barograph::ErrorKind;
+use arrow::array::AsArray;
 use barograph::model::Span;
 use barograph::model::resource::{Instance, Network, Region, ResourceId, Snapshot, State, Volume};
 use barograph::provider::client::{Client, Listed, Policy};
-use barograph::provider::kvm::{Config, KvmProvider};
+use barograph::provider::kvm::{Config, KvmCollector, KvmProvider};
 use barograph::provider::{
-    Action, Consents, DiskSpec, Done, Downtime, InstanceSpec, KernelSpec, NetworkSpec, Plan, ResizePolicy,
-    SizeSpec, SnapshotSpec, Stop, Token, VolumeSpec,
+    Action, Collector, Consents, DiskSpec, Done, Downtime, InstanceSpec, KernelSpec, NetworkSpec, Plan,
+    ResizePolicy, SizeSpec, SnapshotSpec, Stop, Token, VolumeSpec, Window,
 };
+use barograph::{ErrorKind, Retry};
 
 const MIB: u64 = 1 << 20;
 
@@ -117,14 +118,14 @@ impl Lab {
         self.client.plan(action, None).await.unwrap()
     }
 
-    /// Carries out a plan, every step twice: the second time nothing is to change.
+    /// Carries out a plan, every step twice: the second time nothing is to change, and what this step did is said again.
     async fn run(&self, plan: &Plan) -> Vec<Done> {
         let (token, mut made, mut all) = (Token::random(), Vec::new(), Vec::new());
         for (number, step) in plan.steps.iter().enumerate() {
             let action = step.action.resolved(&made).unwrap();
             let done = self.perform(&action, token.step(number)).await;
             let again = self.perform(&action, token.step(number)).await;
-            assert!(!again.changed, "{action} changed something the second time");
+            assert!(!again.changed || again == done, "{action} changed something the second time");
             assert_eq!(again.made, done.made, "{action}");
             made.push(done.made.clone());
             all.push(done);
@@ -197,6 +198,7 @@ async fn a_guest_from_its_kernel_to_its_leftovers() {
     a_restarted_daemon_is_found_again(&lab).await;
     it_stops_when_it_is_asked(&lab, &guest).await;
     one_that_does_not_hear_is_not_powered_off_unasked(&lab).await;
+    one_that_cannot_start_is_stopped(&lab).await;
     an_overlay_keeps_what_it_builds_on(&lab).await;
     what_is_not_agreed_to_stays_behind(&lab, &guest).await;
     lab.client.close().await;
@@ -389,8 +391,9 @@ async fn it_stops_when_it_is_asked(lab: &Lab, id: &ResourceId) {
 
 async fn one_that_does_not_hear_is_not_powered_off_unasked(lab: &Lab) {
     // Without anything to boot the firmware waits, and hears no button.
-    let plan = lab.plan(&Action::CreateInstance { spec: lab.spec("deaf") }).await;
-    let id = lab.run(&plan).await[0].made.clone().unwrap();
+    let spec = InstanceSpec { disks: vec![DiskSpec::New(lab.volume("deaf.qcow2", 8))], ..lab.spec("deaf") };
+    let plan = lab.plan(&Action::CreateInstance { spec }).await;
+    let id = lab.run(&plan).await[1].made.clone().unwrap();
     let how = Stop { grace: Span::seconds(2), ..Stop::default() };
     let begun = Instant::now();
     let refused = lab.refused(&Action::Stop { instance: id.clone().into(), how }).await;
@@ -398,10 +401,74 @@ async fn one_that_does_not_hear_is_not_powered_off_unasked(lab: &Lab) {
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     assert!(refused.to_string().contains("still runs") && refused.to_string().contains("force"), "{refused}");
     assert_eq!(lab.read(&id).await.state(), State::Running);
+    what_is_measured_is_what_is_listed(lab, &id).await;
+    it_has_what_it_had_when_it_does_not_agree(lab, &id).await;
     let done = lab.does(Action::Stop { instance: id.clone().into(), how: forced(1) }).await;
     assert!(done.note.unwrap().contains("powered off"));
     assert_eq!(lab.read(&id).await.status.reason.as_deref(), Some("destroyed"));
+    let consents = Consents { volumes: true, ..Consents::default() };
+    let plan = lab.plan(&Action::DeleteInstance { instance: id.into(), consents }).await;
+    lab.run(&plan).await;
+}
+
+/// A guest whose memory is kept in a file is off for libvirt, and suspended for us, wherever we say it.
+async fn what_is_measured_is_what_is_listed(lab: &Lab, id: &ResourceId) {
+    lab.rig.virsh(&["managedsave", "deaf"]);
+    let listed = lab.read(id).await;
+    assert_eq!(listed.state(), State::Suspended);
+    let uri = lab.client.scope().account.clone();
+    let collector = KvmCollector::new(&Config { uri, ..Config::default() }).unwrap();
+    let shard = collector.discover().await.unwrap().remove(0);
+    let collection = collector.collect(&shard, Window { start: 0, end: 1_000_000_000 }).await.unwrap();
+    collector.close().await;
+    let status = collection.batches.iter().find(|batch| batch.table() == "status").unwrap();
+    let row = (0..status.rows()).find(|row| status.tag("resource_id", *row) == Some(&id.native_id)).unwrap();
+    let text = |column: &str| status.records().column_by_name(column).unwrap().as_string::<i32>().value(row);
+    assert_eq!(text("state"), "Suspended");
+    assert_eq!(text("provider_state"), listed.status.provider_state);
+    assert_eq!(Some(text("reason")), listed.status.reason.as_deref());
+    lab.does(Action::Resume { instance: id.clone().into() }).await;
+    assert_eq!(lab.read(id).await.state(), State::Running);
+}
+
+async fn it_has_what_it_had_when_it_does_not_agree(lab: &Lab, id: &ResourceId) {
+    let instance = || id.clone().into();
+    lab.does(Action::Suspend { instance: instance() }).await;
+    let how = Stop { grace: Span::seconds(2), ..Stop::default() };
+    let refused = lab.refused(&Action::Stop { instance: instance(), how }).await;
+    assert!(refused.to_string().contains("was suspended again") && !refused.is_partly_done(), "{refused}");
+    assert_eq!(lab.read(id).await.state(), State::Suspended);
+    lab.does(Action::Resume { instance: instance() }).await;
+    let volume = lab.read(id).await.disks[0].volume.clone().unwrap().into();
+    let detach = Action::DetachVolume { volume, instance: instance() };
+    for _ in 0..2 {
+        let refused = lab.refused(&detach).await;
+        assert!(refused.to_string().contains("has not let go") && refused.is_partly_done(), "{refused}");
+        for view in [&["domblklist", "deaf"][..], &["domblklist", "deaf", "--inactive"]] {
+            assert!(lab.rig.virsh(view).contains("deaf.qcow2"), "{view:?}");
+        }
+    }
+}
+
+/// What is wrong with a disk is said of the disk, and a guest that did not start is one that does not run.
+async fn one_that_cannot_start_is_stopped(lab: &Lab) {
+    let spec = InstanceSpec {
+        disks: vec![DiskSpec::New(lab.volume("lost.qcow2", 8))],
+        start: false,
+        ..lab.spec("lost")
+    };
+    let plan = lab.plan(&Action::CreateInstance { spec }).await;
+    let id = lab.run(&plan).await[1].made.clone().unwrap();
+    std::fs::remove_file(lab.rig.virsh(&["vol-path", "lost.qcow2", "rigpool"]).trim()).unwrap();
+    let begun = Instant::now();
+    let refused = lab.refused(&Action::Start { instance: id.clone().into() }).await;
+    println!("{}", refused.chain());
+    assert!(refused.reason().contains("lost.qcow2") && refused.retry() == Retry::Never, "{refused:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "it is not tried again: {:?}", begun.elapsed());
+    let lost = lab.read(&id).await;
+    assert_eq!((lost.state(), lost.status.reason.as_deref()), (State::Stopped, Some("failed")));
     lab.does(Action::DeleteInstance { instance: id.into(), consents: Consents::default() }).await;
+    lab.rig.virsh(&["pool-refresh", "rigpool"]);
 }
 
 async fn an_overlay_keeps_what_it_builds_on(lab: &Lab) {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by panicking")]
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -140,6 +141,11 @@ fn containers_live_and_die_by_the_command_line() {
     assert!(shell.fails(6, &["instances", "delete", "db", "--yes"]).contains("barograph.protected"));
     let all = ["instances", "stop", "--where", "name IS NOT NULL", "--yes", "--max-affected", "1"];
     assert!(shell.fails(6, &all).contains("--max-affected"));
+    // What would be refused can be looked at all the same.
+    let output = shell.run(&[&all[..], &["--dry-run"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("would be refused"), "{}", text(&output.stderr));
+    assert_eq!(serde_json::from_slice::<Vec<Value>>(&output.stdout).unwrap().len(), 3);
     assert!(shell.fails(2, &["instances", "stop", "--yes"]).contains("say which"));
     assert!(shell.fails(5, &["instances", "stop", "nobody", "--yes"]).contains("nobody"));
     assert_eq!(states("name LIKE 'web-%'"), ["web-1 Running", "web-2 Running"]);
@@ -150,8 +156,10 @@ fn containers_live_and_die_by_the_command_line() {
     assert_eq!(shell.json(&["instances", "show", "web-1"])[0]["memory_bytes"], 64 << 20);
     shell.json(&["instances", "suspend", "web-1", "--yes"]);
     assert_eq!(states("name = 'web-1'"), ["web-1 Suspended"]);
+    let resized = shell.json(&["instances", "resize", "web-1", "--memory", "48MiB", "--yes"]);
+    assert_eq!(resized[0]["changed"], true, "a provider says itself in which states it can");
     shell.json(&["instances", "resume", "web-1", "--yes"]);
-    let stopped = shell.json(&["instances", "stop", "--where", "tags LIKE '%\"team\":\"web\"%'", "--yes"]);
+    let stopped = shell.json(&["instances", "stop", "--where", "tags['team'] = 'web'", "--yes"]);
     assert_eq!(stopped.len(), 2);
     assert_eq!(states("name LIKE 'web-%'"), ["web-1 Stopped", "web-2 Stopped"]);
     assert!(shell.json(&["instances", "show", "web-1"])[0]["reason"].as_str().unwrap().contains("exit 7"));
@@ -159,9 +167,46 @@ fn containers_live_and_die_by_the_command_line() {
     assert_eq!(again[0]["changed"], false);
     shell.json(&["instances", "delete", "web-1", "web-2", "--yes"]);
 
+    secrets(&shell);
+    ends_by_itself(&shell);
     interrupted(&shell);
+    several_sources(&rig, socket.trim());
     let left = shell.json(&["instances", "list", "--where", "name <> 'db'"]);
     assert!(left.is_empty(), "{left:#?}");
+}
+
+/// What a container is told in its environment is nobody else's business.
+fn secrets(shell: &Shell) {
+    let plan = shell.json(&create("told", OBEYS, &["--env", "PASSWORD=hunter2", "--dry-run"]));
+    let plan = serde_json::to_string(&plan).unwrap();
+    assert!(plan.contains("PASSWORD=[hidden]") && !plan.contains("hunter2"), "{plan}");
+    let made = shell.json(&create("told", OBEYS, &["--env", "PASSWORD=hunter2"]));
+    let operation = made[0]["operation"].as_str().unwrap();
+    let shown = text(&shell.run(&["operations", "show", operation]).stdout);
+    assert!(shown.contains("PASSWORD=[hidden]") && !shown.contains("hunter2"), "{shown}");
+    shell.json(&["instances", "delete", "told", "--yes"]);
+}
+
+/// A container whose work is done at once was started all the same.
+fn ends_by_itself(shell: &Shell) {
+    let output = shell.run(&create("job", "exit 3", &["--start"]));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("it ran and has ended: exit 3"), "{}", text(&output.stderr));
+    shell.json(&["instances", "delete", "job", "--yes"]);
+}
+
+/// Sources beside each other: a place that one of them has is enough, and a whole id asks nobody else.
+fn several_sources(rig: &Rig, socket: &str) {
+    let shell = Shell::new(&format!(
+        "name: a\nsources:\n  here: {{ type: containerd, every: 5s, socket: {socket} }}\n  \
+         again: {{ type: containerd, every: 9s, socket: {socket} }}\n  \
+         guests: {{ type: kvm, every: 5s, uri: \"test:///default\" }}\n\
+         sinks: {{ out: {{ type: stdout }} }}\n"
+    ));
+    let images = shell.json(&["images", "list", "--region", "cli"]);
+    assert_eq!(images.len(), 1, "{} is listed once: {images:#?}", rig.0.display());
+    assert_eq!(shell.json(&["instances", "list", "--region", "cli"]).len(), 1);
+    assert!(shell.fails(5, &["instances", "list", "--region", "nowhere"]).contains("no such region"));
 }
 
 /// A command that is interrupted says what is in flight, and the operation goes on later.
@@ -181,7 +226,17 @@ fn interrupted(shell: &Shell) {
     assert!(said.contains(&format!("barograph operations resume {operation}")), "{said}");
     let shown = shell.run(&["operations", "show", operation]);
     assert_eq!(serde_json::from_slice::<Value>(&shown.stdout).unwrap()["phase"], "running");
-    let resumed = shell.json(&["operations", "resume", operation]);
+    // Going on is a change like any other: it can be looked at first, and has to be confirmed.
+    let left = shell.json(&["operations", "resume", operation, "--dry-run"]);
+    assert_eq!(left[0]["steps"].as_array().unwrap().len(), 1, "{left:#?}");
+    assert!(shell.fails(6, &["operations", "resume", operation]).contains("--yes"));
+    assert!(
+        shell
+            .fails(6, &["operations", "resume", operation, "--yes", "--max-affected", "0"])
+            .contains("affected")
+    );
+    assert_eq!(shell.json(&["instances", "show", "slow"])[0]["state"], "Running");
+    let resumed = shell.json(&["operations", "resume", operation, "--yes"]);
     assert_eq!(resumed[0]["phase"], "done");
     assert_eq!(shell.json(&["instances", "show", "slow"])[0]["state"], "Stopped");
     assert!(shell.json(&["operations", "list"]).is_empty());
@@ -203,10 +258,62 @@ fn what_cannot_be_reached_ends_with_its_code_and_costs_no_other() {
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "{\"name\":\"test\",\"state\":\"Running\"}\n");
     assert!(text(&output.stderr).contains("/nonexistent/containerd.sock"));
+    // What an expression leaves out was found all the same; and a whole id asks no other.
+    shell.fails(3, &["instances", "list", "--where", "name = 'nobody'"]);
+    let ids = shell.run(&["instances", "list", "--format", "csv", "--columns", "id"]);
+    let id = text(&ids.stdout).lines().nth(1).unwrap().to_owned();
+    assert_eq!(shell.json(&["instances", "show", &id])[0]["name"], "test");
+    let mut other = id;
+    other.replace_range(other.len() - 4.., "ffff");
+    assert!(shell.fails(5, &["instances", "stop", &other, "--yes"]).contains("no such instance"));
+    let elsewhere = other.replace("/instance/", "-elsewhere/instance/");
+    shell.fails(5, &["instances", "show", &elsewhere]);
     assert!(shell.json(&["instances", "list", "--provider", "guests"]).len() == 1);
     assert!(shell.fails(5, &["instances", "list", "--provider", "nobody"]).contains("gone, guests"));
     let said = shell.fails(2, &["networks", "create", "a", "--yes"]);
     assert!(said.contains("--provider"), "{said}");
+}
+
+#[test]
+fn two_sources_of_the_same_guests_are_one() {
+    let guests = "type: kvm, every: 5s, uri: \"test:///default\"";
+    let shell = Shell::new(&format!(
+        "name: a\nsources:\n  one: {{ {guests} }}\n  two: {{ {guests}, deadline: 1s }}\n\
+         sinks: {{ out: {{ type: stdout }} }}\n"
+    ));
+    assert_eq!(shell.json(&["instances", "list"]).len(), 1);
+    assert_eq!(shell.json(&["regions", "list"]).len(), 1);
+    assert_eq!(shell.json(&["instances", "stop", "test", "--dry-run"]).len(), 1);
+}
+
+#[test]
+fn who_is_asked_can_leave() {
+    let shell = Shell::new(&pipeline("{ type: kvm, every: 5s, uri: \"test:///default\" }"));
+    let words = ["instances", "stop", "test"];
+    let asks = format!("{} {}", env!("CARGO_BIN_EXE_barograph"), words.join(" "));
+    // A terminal of its own, which turns the key into the signal.
+    let mut command = Command::new("script");
+    command.args(["-qefc", &asks, "/dev/null"]).current_dir(shell.folder.path());
+    command.env("BAROGRAPH_CONFIG", "p.yaml").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = String::new();
+    let mut terminal = child.stdout.take().unwrap();
+    let mut byte = [0];
+    while !said.contains("[y/N] ") && terminal.read(&mut byte).unwrap() == 1 {
+        said.push(char::from(byte[0]));
+    }
+    let mut keys = child.stdin.take().unwrap();
+    keys.write_all(b"\x03").unwrap();
+    keys.flush().unwrap();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let id = child.id();
+    std::thread::spawn(move || tell.send(child.wait().unwrap().code()));
+    let code = told.recv_timeout(Duration::from_secs(30));
+    if code.is_err() {
+        Command::new("kill").arg(id.to_string()).status().unwrap();
+    }
+    assert_eq!(code.unwrap(), Some(130), "{said}");
+    drop(keys);
 }
 
 #[test]

@@ -101,12 +101,15 @@ fn check_with(
         report.add(&whole, fault.help("take one away, or give it another name"));
     }
     let folder = Path::new(file).parent().map(Path::to_owned).unwrap_or_default();
-    expand::expand(&mut root, text, &Surroundings { env, folder }, &mut report);
+    expand::expand(&mut root, text, &Surroundings { env, folder: folder.clone() }, &mut report);
     walk::walk(&json_schema(), &root, &mut report);
     meaning::check(&root, &mut report);
     if report.is_clean(&whole) {
         match Pipeline::deserialize(root.to_json()) {
-            Ok(pipeline) => return Ok(pipeline),
+            Ok(mut pipeline) => {
+                pipeline.rebase(&folder);
+                return Ok(pipeline);
+            }
             Err(error) => {
                 let message = match report.is_secret(&whole) {
                     true => "the file cannot be understood".to_owned(),

@@ -36,6 +36,11 @@ impl<T> Named<T> {
         self.into_iter()
     }
 
+    /// The parts in the order of the file, to be changed.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().map(|(_, part)| part)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -1,6 +1,7 @@
 //! What a pipeline file says, typed.
 
 use std::fmt;
+use std::path::Path;
 
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
@@ -88,6 +89,23 @@ pub enum SinkConfig {
     Influxdb(Box<sink::influxdb::Config>),
     /// Standard output.
     Stdout(sink::stdout::Config),
+}
+
+impl Pipeline {
+    /// Files that a source names lie beside the pipeline file, as those of `${file:}` do, and not where the program
+    /// happens to be started.
+    pub(super) fn rebase(&mut self, folder: &Path) {
+        for source in self.sources.values_mut() {
+            let (sizes, prices) = match &mut source.kind {
+                SourceKind::Kvm(config) => (&mut config.sizes, &mut config.prices),
+                SourceKind::Containerd(config) => (&mut config.sizes, &mut config.prices),
+                SourceKind::Host(_) | SourceKind::Aws(_) => continue,
+            };
+            for path in [sizes, prices].into_iter().flatten() {
+                *path = folder.join(&path);
+            }
+        }
+    }
 }
 
 impl SourceConfig {

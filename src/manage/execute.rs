@@ -1,5 +1,5 @@
 //! Carrying out an approved plan: every step is in the journal before its call is made, the state is read again just
-//! before, and what was done is taken back when a later step fails.
+//! before, and what was done is taken back ([`super::unwind`]) when a later step fails.
 
 use std::time::Duration;
 
@@ -11,9 +11,6 @@ use crate::model::resource::State;
 use crate::provider::{Action, Client, Done, Step};
 use crate::{Error, ErrorKind, Result};
 
-/// Tokens of the steps that take something back lie above those of the steps.
-const UNDO: usize = 1_000;
-
 /// Longest wait for an instance that is still on its way from an earlier change, before a step.
 const SETTLE: Duration = Duration::from_secs(60);
 
@@ -22,6 +19,8 @@ const SETTLE: Duration = Duration::from_secs(60);
 pub enum Progress<'a> {
     /// A step is begun: its number from 0, and what it is.
     Step(usize, &'a Action),
+    /// The provider has taken a step on; what it made is in the operation.
+    Taken(usize),
     /// A step's instance is in this state now.
     State(usize, State),
     /// A step is taken back.
@@ -30,21 +29,22 @@ pub enum Progress<'a> {
 
 /// Carries out operations of one provider.
 pub struct Executor<'a> {
-    client: &'a Client,
-    journal: &'a Journal,
-    waiting: Waiting,
-    progress: &'a (dyn Fn(&Operation, Progress<'_>) + Sync),
+    pub(super) client: Client,
+    pub(super) journal: &'a Journal,
+    pub(super) waiting: Waiting,
+    pub(super) progress: &'a (dyn Fn(&Operation, Progress<'_>) + Sync),
 }
 
 impl<'a> Executor<'a> {
     /// `progress` hears of every step.
     pub fn new(
-        client: &'a Client,
+        client: &Client,
         journal: &'a Journal,
         waiting: Waiting,
         progress: &'a (dyn Fn(&Operation, Progress<'_>) + Sync),
     ) -> Self {
-        Self { client, journal, waiting, progress }
+        // Who waits so long for a step waits so long for its call.
+        Self { client: client.patient(waiting.timeout), journal, waiting, progress }
     }
 
     /// Carries out a plan. The operation says how it ended, also when this fails.
@@ -78,28 +78,35 @@ impl<'a> Executor<'a> {
     /// waiting for its end.
     ///
     /// # Errors
-    /// As [`Self::run`]; [`ErrorKind::Conflict`] while somebody else works on it.
-    pub async fn resume(&self, operation: Operation) -> (Operation, Result<()>) {
+    /// As [`Self::run`]; [`ErrorKind::Conflict`] while somebody else works on it, or has since it was approved.
+    pub async fn resume(&self, approved: Approved) -> (Operation, Result<()>) {
+        let operation = approved.into_operation();
         let claim = match self.journal.claim(operation.id) {
             Ok(claim) => claim,
             Err(error) => return (operation, Err(error)),
         };
-        // It may have gone on since it was listed.
         match self.journal.load(operation.id) {
-            Ok(operation) => self.finish(operation, claim).await,
+            Ok(now) if now == operation => self.finish(operation, claim).await,
+            Ok(now) => {
+                let reason =
+                    format!("somebody else went on with it, and it is {} now; look again", now.phase);
+                let error = Error::new(ErrorKind::Conflict, "resume operation", reason);
+                (now, Err(error.with_resource(operation.id.to_string())))
+            }
             Err(error) => (operation, Err(error)),
         }
     }
 
     async fn finish(&self, mut operation: Operation, _claim: Claim) -> (Operation, Result<()>) {
         let ended = match operation.phase {
-            Phase::Done | Phase::Unwound => Ok(()),
+            Phase::Done | Phase::Unwound | Phase::Abandoned => Ok(()),
             Phase::Unwinding | Phase::Stuck => {
-                let unwound = self.unwind(&mut operation).await;
+                let unwound = Box::pin(self.unwind(&mut operation)).await;
                 unwound.and_then(|()| Err(given_up(&operation)))
             }
-            Phase::Running | Phase::InFlight | Phase::Partial => self.go_on(&mut operation).await,
+            Phase::Running | Phase::InFlight | Phase::Partial => Box::pin(self.go_on(&mut operation)).await,
         };
+        self.settle(&operation).await;
         self.journal.tidy();
         (operation, ended)
     }
@@ -132,46 +139,68 @@ impl<'a> Executor<'a> {
             // A step whose call was begun before an interruption may have changed the state already; its token makes
             // the call happen once.
             let again = operation.steps[index].state == StepState::Begun;
-            if !again {
-                self.expect(&step, &action).await.map_err(Failure::before)?;
+            if again && !action.is_repeatable() {
+                return Err(Failure::open(in_doubt(&action)));
+            }
+            match self.expect(&step, &action, again).await {
+                Ok(()) => {}
+                Err(error) if again => return Err(Failure { error, left: Left::AsItIs }),
+                Err(error) => return Err(Failure::before(error)),
             }
             operation.steps[index].state = StepState::Begun;
-            self.save(operation).map_err(Failure::before)?;
+            self.save(operation)
+                .map_err(|error| if again { Failure::open(error) } else { Failure::before(error) })?;
             let done = match self.client.perform(&action, operation.id.step(index)).await {
                 Ok(done) => done,
-                // What was to be deleted is gone: that is what was wanted.
-                Err(error) if error.kind() == ErrorKind::NotFound && action.verb() == "delete" => {
-                    Done::already()
+                Err(error) if error.kind() == ErrorKind::NotFound && is_done_when_gone(&action) => {
+                    let changed = error.is_partly_done() || action.verb() != "delete";
+                    Done { changed, ..Done::already() }
                 }
-                Err(error) => return Err(Failure { known: is_definite(error.kind()), error }),
+                Err(error) if again || !changed_nothing(&error) => return Err(Failure::open(error)),
+                Err(error) => return Err(Failure::before(error)),
             };
             let record = &mut operation.steps[index];
             record.state = StepState::Taken;
-            record.changed = done.changed;
+            // That it is so already may be this step's own doing.
+            record.changed = done.changed || again;
             record.note = done.note;
             record.made = done.made.or(record.made.take());
-            self.save(operation).map_err(Failure::after)?;
+            self.save(operation).map_err(Failure::open)?;
+            (self.progress)(operation, Progress::Taken(index));
         }
         if let (Some(state), Some(instance)) = (step.until, action.instance()) {
             let is_last = index + 1 == operation.plan.steps.len();
             if is_last && !self.waiting.last {
                 return Ok(false);
             }
-            let id = instance.id().map_err(Failure::after)?;
+            let id = instance.id().map_err(Failure::open)?;
             let seen = |state| (self.progress)(operation, Progress::State(index, state));
-            wait::until(self.client, id, state, self.waiting.timeout, &seen).await.map_err(Failure::after)?;
+            let note = wait::until(&self.client, &action, id, state, self.waiting.timeout, &seen);
+            if let Some(note) = note.await.map_err(Failure::open)? {
+                operation.steps[index].note = Some(note);
+            }
         }
         operation.steps[index].state = StepState::Done;
-        self.save(operation).map_err(Failure::after)?;
+        self.save(operation).map_err(Failure::open)?;
         Ok(true)
     }
 
-    /// Reads the step's instance again and refuses when it is not as the plan took it to be.
-    async fn expect(&self, step: &Step, action: &Action) -> Result<()> {
-        let Some(instance) = action.instance().filter(|_| !step.expects.is_empty()) else { return Ok(()) };
-        let instance = wait::settled(self.client, instance.id()?, SETTLE).await?;
+    /// Reads the step's instance again and refuses when it is not as the plan took it to be. A step that was begun before
+    /// may have brought its instance on its way, or to its end.
+    async fn expect(&self, step: &Step, action: &Action, again: bool) -> Result<()> {
+        let id = match (action.instance(), &step.instance) {
+            _ if step.expects.is_empty() => return Ok(()),
+            (Some(instance), _) => instance.id()?,
+            (None, Some(instance)) => instance,
+            (None, None) => return Ok(()),
+        };
+        let instance = match wait::settled(&self.client, id, SETTLE).await {
+            // The call itself knows best what that means after it was made once.
+            Err(error) if again && error.kind() == ErrorKind::NotFound => return Ok(()),
+            instance => instance?,
+        };
         let state = instance.state();
-        if step.expects.contains(&state) || step.until == Some(state) {
+        if step.expects.contains(&state) || step.until == Some(state) || (again && state.is_passing()) {
             return Ok(());
         }
         let expected: Vec<_> = step.expects.iter().map(|state| state.as_str()).collect();
@@ -187,24 +216,33 @@ impl<'a> Executor<'a> {
 
     async fn failed(&self, operation: &mut Operation, index: usize, failure: Failure) -> Error {
         operation.errors.push(failure.error.chain());
+        let step = &operation.plan.steps[index];
+        let taken = operation.steps[index].state == StepState::Taken;
         // Time that is over says nothing against the change: it goes on, and so can the operation.
-        if operation.steps[index].state == StepState::Taken && failure.error.kind() == ErrorKind::Unavailable
-        {
+        if taken && failure.error.kind() == ErrorKind::Unavailable {
             self.note(operation);
             return failure.error;
         }
-        operation.steps[index].state = if failure.known { StepState::Failed } else { StepState::Begun };
-        let done = &operation.plan.steps[..index];
-        let can_unwind = done
-            .iter()
-            .zip(&operation.steps)
-            .all(|(step, record)| step.undo.is_some() || !record.changed || record.state != StepState::Done);
-        if !can_unwind {
+        if failure.left == Left::AsItIs {
             operation.phase = Phase::Partial;
-            operation.steps[index].state = StepState::Waiting;
             self.note(operation);
             return failure.error;
         }
+        let open = failure.left == Left::Open;
+        let before = operation.plan.steps[..index].iter().zip(&operation.steps);
+        let can_unwind = (!open || step.can_be_undone())
+            && before.clone().all(|(step, record)| {
+                step.can_be_undone() || !record.changed || record.state != StepState::Done
+            });
+        if !can_unwind {
+            // What may have happened is asked for again with its token; what did not happen begins anew.
+            let again = step.action.is_repeatable();
+            operation.phase = if open && !again { Phase::Abandoned } else { Phase::Partial };
+            operation.steps[index].state = if open { StepState::Begun } else { StepState::Waiting };
+            self.note(operation);
+            return failure.error;
+        }
+        operation.steps[index].state = if open { StepState::Begun } else { StepState::Failed };
         operation.phase = Phase::Unwinding;
         self.note(operation);
         // What became of the way back is in the operation and its errors.
@@ -214,78 +252,13 @@ impl<'a> Executor<'a> {
         failure.error
     }
 
-    /// Takes back what was done, last step first, and goes on past what cannot be taken back.
-    async fn unwind(&self, operation: &mut Operation) -> Result<()> {
-        operation.phase = Phase::Unwinding;
-        let mut first = None;
-        for index in (0..operation.plan.steps.len()).rev() {
-            let record = &operation.steps[index];
-            let to_undo = match record.state {
-                StepState::Done | StepState::Taken | StepState::Left => record.changed,
-                // Whether it happened is not known.
-                StepState::Begun => true,
-                StepState::Waiting | StepState::Failed | StepState::Undone => false,
-            };
-            if !to_undo {
-                continue;
-            }
-            match self.undo(operation, index).await {
-                Ok(()) => operation.steps[index].state = StepState::Undone,
-                Err(error) => {
-                    operation.steps[index].state = StepState::Left;
-                    operation.errors.push(format!("taking it back: {}", error.chain()));
-                    first.get_or_insert(error);
-                }
-            }
-            self.note(operation);
-        }
-        operation.phase = if first.is_some() { Phase::Stuck } else { Phase::Unwound };
-        self.note(operation);
-        first.map_or(Ok(()), Err)
-    }
-
-    async fn undo(&self, operation: &Operation, index: usize) -> Result<()> {
-        let step = &operation.plan.steps[index];
-        let begun = operation.steps[index].state == StepState::Begun;
-        let Some(undo) = &step.undo else {
-            if begun {
-                return Ok(());
-            }
-            return Err(Error::new(ErrorKind::Unsupported, "take back", "there is no way back")
-                .with_resource(step.action.to_string()));
-        };
-        let mut made = operation.made();
-        if begun && made[index].is_none() && undo.resolved(&made).is_err() {
-            // The answer to a creation was lost. Asked again with the same token the provider says what it made, or
-            // makes it now: either way it is known what is to be deleted.
-            let action = step.action.resolved(&made)?;
-            match self.client.perform(&action, operation.id.step(index)).await {
-                Ok(done) => made[index] = done.made,
-                Err(error) if is_definite(error.kind()) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        let undo = undo.resolved(&made)?;
-        (self.progress)(operation, Progress::Undo(index, &undo));
-        match self.client.perform(&undo, operation.id.step(UNDO + index)).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound && undo.verb() == "delete" => {}
-            Err(error) => return Err(error),
-        }
-        if let (Some(state), Some(instance)) = (undo.brings_about(), undo.instance()) {
-            let seen = |state| (self.progress)(operation, Progress::State(index, state));
-            wait::until(self.client, instance.id()?, state, self.waiting.timeout, &seen).await?;
-        }
-        Ok(())
-    }
-
     fn save(&self, operation: &mut Operation) -> Result<()> {
         operation.updated_at = Timestamp::now();
         self.journal.save(operation)
     }
 
     /// Writes down what is known, where a failing disk must not hide the failure that is being told.
-    fn note(&self, operation: &mut Operation) {
+    pub(super) fn note(&self, operation: &mut Operation) {
         if let Err(error) = self.save(operation) {
             tracing::warn!(error = %error.chain(), id = %operation.id, "the journal is behind");
         }
@@ -295,23 +268,46 @@ impl<'a> Executor<'a> {
 /// A step that failed.
 struct Failure {
     error: Error,
-    /// Whether it is known that the step changed nothing.
-    known: bool,
+    left: Left,
+}
+
+/// What is known of a step that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// It changed nothing.
+    Nothing,
+    /// It may have changed something, or did.
+    Open,
+    /// It was begun before, and something else has happened since: a person decides.
+    AsItIs,
 }
 
 impl Failure {
     fn before(error: Error) -> Self {
-        Self { error, known: true }
+        Self { error, left: Left::Nothing }
     }
 
-    fn after(error: Error) -> Self {
-        Self { error, known: false }
+    fn open(error: Error) -> Self {
+        Self { error, left: Left::Open }
     }
 }
 
-/// Whether an error of this kind says that nothing was changed.
-fn is_definite(kind: ErrorKind) -> bool {
-    !matches!(kind, ErrorKind::Unavailable | ErrorKind::Capacity | ErrorKind::Throttled)
+/// Whether an error says that nothing was changed.
+pub(super) fn changed_nothing(error: &Error) -> bool {
+    let open = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Capacity | ErrorKind::Throttled);
+    error.is_nothing_done() || (!open && !error.is_partly_done())
+}
+
+/// Whether that its target is gone is as good as having done it: what was to be deleted, and what was to stop and had no
+/// definition that outlives it.
+pub(super) fn is_done_when_gone(action: &Action) -> bool {
+    matches!(action, Action::Stop { .. }) || action.verb() == "delete"
+}
+
+fn in_doubt(action: &Action) -> Error {
+    let reason = "it was begun, whether it happened is not known, and done twice it would do harm; look at it, and give the \
+                  command again if it did not";
+    Error::new(ErrorKind::Conflict, action.verb(), reason).with_resource(action.to_string())
 }
 
 fn given_up(operation: &Operation) -> Error {

@@ -1,11 +1,10 @@
 //! The limits of what one command may do, in the one place that every change passes.
 
-use super::{Operation, Prepared};
+use super::{Operation, Prepared, Rest};
 use crate::provider::{Downtime, Plan};
 use crate::{Error, ErrorKind, Result};
 
-/// The tag that protects a resource of a provider without a guard of its own: `barograph.protected=true`.
-pub const PROTECTED_TAG: &str = "barograph.protected";
+pub use crate::model::resource::PROTECTED_TAG;
 
 /// What is checked before anything is changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +19,7 @@ impl Default for Guard {
     }
 }
 
-/// A plan that may be carried out. Only [`Guard::approve`] makes one.
+/// A plan that may be carried out. Only [`Guard`] makes one.
 #[derive(Debug)]
 pub struct Approved {
     operation: Operation,
@@ -47,22 +46,34 @@ impl Guard {
     ///
     /// # Errors
     /// [`ErrorKind::Protected`]: too many resources, a protected one, or the person said no.
-    pub fn approve(
+    pub async fn approve(
         &self,
         prepared: Vec<Prepared>,
-        confirm: impl FnOnce(&[Prepared]) -> Result<bool>,
+        confirm: impl AsyncFnOnce(&[Prepared]) -> Result<bool>,
     ) -> Result<Vec<Approved>> {
         self.check(&prepared)?;
-        let changes = prepared.iter().any(|prepared| !prepared.plan.steps.is_empty());
-        if changes && !confirm(&prepared)? {
-            return Err(refuse("nothing was changed: it was not confirmed; answer yes, or add --yes"));
-        }
+        confirmed(&prepared, confirm).await?;
         Ok(prepared
             .into_iter()
             .map(|prepared| Approved {
                 operation: Operation::new(&prepared.provider, prepared.config.as_deref(), prepared.plan),
             })
             .collect())
+    }
+
+    /// Lets what is left of an operation go on, as [`Self::approve`] lets plans through.
+    ///
+    /// # Errors
+    /// As [`Self::approve`].
+    pub async fn approve_rest(
+        &self,
+        rest: Rest,
+        confirm: impl AsyncFnOnce(&[Prepared]) -> Result<bool>,
+    ) -> Result<Approved> {
+        let prepared = std::slice::from_ref(&rest.prepared);
+        self.check(prepared)?;
+        confirmed(prepared, confirm).await?;
+        Ok(Approved { operation: rest.operation })
     }
 
     /// Whether the plans keep within the limits.
@@ -88,11 +99,23 @@ impl Guard {
     }
 }
 
+/// Asks, if anything would change.
+async fn confirmed(
+    prepared: &[Prepared],
+    confirm: impl AsyncFnOnce(&[Prepared]) -> Result<bool>,
+) -> Result<()> {
+    let changes = prepared.iter().any(|prepared| !prepared.plan.steps.is_empty());
+    if changes && !confirm(prepared).await? {
+        return Err(refuse("nothing was changed: it was not confirmed; answer yes, or add --yes"));
+    }
+    Ok(())
+}
+
 /// Whether a plan takes something away from anybody.
 fn disturbs(plan: &Plan) -> bool {
     let quiet_resize =
         plan.wanted.verb() == "resize" && matches!(plan.downtime, Downtime::None | Downtime::NextBoot);
-    !plan.steps.is_empty() && plan.wanted.is_disruptive() && !quiet_resize
+    plan.steps.iter().any(|step| step.action.is_disruptive()) && !quiet_resize
 }
 
 fn refuse(reason: impl Into<String>) -> Error {

@@ -1,7 +1,8 @@
 //! Operations on disk: one small file for each, replaced as a whole and made durable at every step.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -30,13 +31,19 @@ pub struct Claim {
 }
 
 impl Journal {
-    /// The journal in `data`, which is made if it is not there.
+    /// The journal in `data`, which is made if it is not there. Plans hold what containers are to be told, and that may be
+    /// secret: the folder and its files are for their owner alone.
     ///
     /// # Errors
     /// The folder cannot be made.
     pub fn open(data: &Path) -> Result<Self> {
         let folder = data.join(FOLDER);
-        fs::create_dir_all(&folder).map_err(|error| Error::io("make the journal", &folder, error))?;
+        let made =
+            fs::create_dir_all(data).and_then(|()| match DirBuilder::new().mode(0o700).create(&folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+                made => made,
+            });
+        made.map_err(|error| Error::io("make the journal", &folder, error))?;
         Ok(Self { folder })
     }
 
@@ -46,7 +53,7 @@ impl Journal {
     /// [`ErrorKind::Conflict`] while somebody else works on it.
     pub fn claim(&self, id: Token) -> Result<Claim> {
         let path = self.folder.join(format!("{id}.lock"));
-        let lock = File::create(&path).map_err(|error| Error::io("claim operation", &path, error))?;
+        let lock = private(&path).map_err(|error| Error::io("claim operation", &path, error))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Claim { _lock: lock, path }),
             Err(_) => Err(Error::new(
@@ -66,7 +73,7 @@ impl Journal {
         let path = self.path(operation.id);
         let temporary = path.with_extension("tmp");
         let write = || -> std::io::Result<()> {
-            let mut file = File::create(&temporary)?;
+            let mut file = private(&temporary)?;
             serde_json::to_writer_pretty(&mut file, operation)?;
             file.write_all(b"\n")?;
             file.sync_all()?;
@@ -82,6 +89,24 @@ impl Journal {
     /// [`ErrorKind::NotFound`] if there is none of this id, [`ErrorKind::Invalid`] if its file is damaged.
     pub fn load(&self, id: Token) -> Result<Operation> {
         read(&self.path(id))
+    }
+
+    /// Gives an operation up: what was done of it stays, and nobody goes on with it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none of this id; [`ErrorKind::Conflict`] if it is over, or somebody works on it.
+    pub fn abandon(&self, id: Token) -> Result<Operation> {
+        let mut operation = self.load(id)?;
+        let _claim = self.claim(id)?;
+        if operation.phase.is_over() {
+            let reason = format!("it is {} already", operation.phase);
+            let error = Error::new(ErrorKind::Conflict, "abandon operation", reason);
+            return Err(error.with_resource(id.to_string()));
+        }
+        operation.phase = super::Phase::Abandoned;
+        operation.updated_at = crate::model::Timestamp::now();
+        self.save(&operation)?;
+        Ok(operation)
     }
 
     /// All operations, oldest first, and the files that cannot be read.
@@ -127,6 +152,11 @@ impl Drop for Claim {
     }
 }
 
+/// A new file that only its owner reads.
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
 fn read(path: &Path) -> Result<Operation> {
     let text = fs::read(path).map_err(|error| Error::io("read operation", path, error))?;
     serde_json::from_slice(&text).map_err(|error| {
@@ -165,6 +195,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_it_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let data = tempfile::tempdir().unwrap();
+        let journal = Journal::open(data.path()).unwrap();
+        let operation = operation();
+        journal.save(&operation).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&journal.folder), 0o700);
+        assert_eq!(mode(&journal.path(operation.id)), 0o600);
+        Journal::open(data.path()).unwrap();
+    }
+
+    #[test]
     fn one_operation_has_one_worker() {
         let data = tempfile::tempdir().unwrap();
         let journal = Journal::open(data.path()).unwrap();
@@ -173,6 +216,20 @@ mod tests {
         assert_eq!(journal.claim(id).unwrap_err().kind(), ErrorKind::Conflict);
         drop(claim);
         journal.claim(id).unwrap();
+    }
+
+    #[test]
+    fn what_is_given_up_is_over_and_stays_as_it_is() {
+        let data = tempfile::tempdir().unwrap();
+        let journal = Journal::open(data.path()).unwrap();
+        let open = operation();
+        journal.save(&open).unwrap();
+        let claim = journal.claim(open.id).unwrap();
+        assert_eq!(journal.abandon(open.id).unwrap_err().kind(), ErrorKind::Conflict, "somebody works on it");
+        drop(claim);
+        assert_eq!(journal.abandon(open.id).unwrap().steps, open.steps);
+        assert_eq!(journal.load(open.id).unwrap().phase, Phase::Abandoned);
+        assert_eq!(journal.abandon(open.id).unwrap_err().kind(), ErrorKind::Conflict, "it is over");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! names or a selector ─ prepare ─> plans ─ guard ─> Approved ─ execute ─> provider steps, one after the other
 //!                                                                │
 //!                                                                └─ journal: written before and after every step
+//! an operation of the journal ─ rest ─> what is left ─ guard ─> Approved ─ execute
 //! ```
 //!
 //! Only [`guard`] makes an [`Approved`] plan, and only that can be executed, so no way leads around the limits.
@@ -15,9 +16,13 @@ pub mod journal;
 mod open;
 pub mod operation;
 pub mod prepare;
+mod rest;
 pub mod select;
+mod settle;
 #[cfg(test)]
 mod tests;
+mod unopened;
+mod unwind;
 mod wait;
 
 pub use execute::{Executor, Progress};
@@ -27,5 +32,6 @@ pub use journal::Journal;
 pub use open::{Managed, from_file, from_kind};
 pub use operation::{Operation, Phase, StepRecord, StepState};
 pub use prepare::{Prepared, prepare};
+pub use rest::{Rest, rest};
 pub use select::Subject;
 pub use wait::Waiting;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Timestamp;
 use crate::model::resource::ResourceId;
-use crate::provider::{Plan, Token};
+use crate::provider::{Action, Plan, Step, Token};
 
 /// An attempt to carry out a plan. It is on disk before the first call, so that nothing that was begun is forgotten.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,10 +45,14 @@ pub enum Phase {
     Unwinding,
     /// A step failed and everything is as it was before.
     Unwound,
-    /// A step failed after one that cannot be taken back; it can go on.
+    /// A step failed after one that cannot be taken back, or cannot be taken back itself and may have happened; it can go
+    /// on.
     Partial,
     /// A step failed, and so did a way back: a person has to look.
     Stuck,
+    /// Nobody goes on with it: a person gave it up, or whether its last step happened is not known and it must not happen
+    /// twice.
+    Abandoned,
 }
 
 /// How far a step is.
@@ -85,6 +89,20 @@ pub enum StepState {
     Left,
 }
 
+impl fmt::Display for StepState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "not begun",
+            Self::Begun => "begun",
+            Self::Taken => "taken on",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Undone => "taken back",
+            Self::Left => "left",
+        })
+    }
+}
+
 impl Operation {
     /// A new attempt.
     pub fn new(provider: &str, config: Option<&str>, plan: Plan) -> Self {
@@ -119,6 +137,52 @@ impl Operation {
         self.steps.iter().any(|step| step.changed && step.state != StepState::Undone)
     }
 
+    /// Whether a step is to be taken back when the operation is.
+    pub(super) fn is_to_undo(&self, index: usize) -> bool {
+        let record = &self.steps[index];
+        match record.state {
+            StepState::Done | StepState::Taken | StepState::Left => record.changed,
+            // Whether it happened is not known.
+            StepState::Begun => true,
+            StepState::Waiting | StepState::Failed | StepState::Undone => false,
+        }
+    }
+
+    /// What is left to be done: the steps to come, or the way back. A plan without steps when only an end is waited for,
+    /// or nothing.
+    pub fn rest(&self) -> Plan {
+        let made = self.made();
+        let known = |action: &Action| action.resolved(&made).unwrap_or_else(|_| action.clone());
+        let all = || self.plan.steps.iter().enumerate();
+        let steps: Vec<Step> = match self.phase {
+            Phase::Done | Phase::Unwound | Phase::Abandoned => Vec::new(),
+            Phase::Unwinding | Phase::Stuck => {
+                let to_undo = all().rev().filter(|(index, _)| self.is_to_undo(*index));
+                to_undo
+                    .flat_map(|(_, step)| step.undo.iter().map(|undo| Step::new(known(undo), None)))
+                    .collect()
+            }
+            Phase::Running | Phase::InFlight | Phase::Partial => {
+                let to_do = all().filter(|(index, _)| {
+                    !matches!(self.steps[*index].state, StepState::Done | StepState::Taken)
+                });
+                let to_do = to_do.map(|(_, step)| Step { action: known(&step.action), ..step.clone() });
+                to_do.collect()
+            }
+        };
+        let already = steps.is_empty().then(|| match self.phase {
+            phase if phase.is_over() => format!("it is {phase}"),
+            _ => "only its end is waited for".into(),
+        });
+        Plan { steps, already, ..self.plan.clone() }
+    }
+
+    /// For people's eyes: without values that may be secrets.
+    #[must_use]
+    pub fn shown(&self) -> Self {
+        Self { plan: self.plan.shown(), ..self.clone() }
+    }
+
     /// Remarks of the steps.
     pub fn notes(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().filter_map(|step| step.note.as_deref())
@@ -128,7 +192,7 @@ impl Operation {
 impl Phase {
     /// Whether there is nothing left to do.
     pub fn is_over(self) -> bool {
-        matches!(self, Self::Done | Self::Unwound)
+        matches!(self, Self::Done | Self::Unwound | Self::Abandoned)
     }
 
     /// The word, as in the journal.
@@ -141,6 +205,7 @@ impl Phase {
             Self::Unwound => "unwound",
             Self::Partial => "partial",
             Self::Stuck => "stuck",
+            Self::Abandoned => "abandoned",
         }
     }
 }

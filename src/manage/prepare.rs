@@ -32,44 +32,45 @@ pub async fn prepare(
 ) -> Result<Prepared> {
     let is_subject =
         |instance: &&Instance| wanted.target().and_then(|target| target.id().ok()) == Some(&instance.id);
-    let plan = match instance.filter(is_subject).map(|instance| (instance, judge(wanted, instance))) {
-        Some((instance, Judged::Already(why))) => {
-            Plan::nothing(wanted.clone(), instance.id.clone(), instance.label(), why)
-        }
-        Some((instance, Judged::Refused(reason))) => {
-            return Err(Error::new(ErrorKind::Conflict, wanted.verb(), reason)
-                .with_provider(managed.client.scope().provider)
-                .with_resource(instance.label()));
-        }
-        _ => managed.client.plan(wanted, instance).await?,
+    let plan = match instance
+        .filter(is_subject)
+        .and_then(|instance| Some((instance, already(wanted, instance)?)))
+    {
+        Some((instance, why)) => Plan::nothing(wanted.clone(), instance.id.clone(), instance.label(), why),
+        None => managed.client.plan(wanted, instance).await?,
     };
+    if let Some(instance) = instance.filter(is_subject)
+        && let Some(reason) = refused(wanted, &plan, instance)
+    {
+        return Err(Error::new(ErrorKind::Conflict, wanted.verb(), reason)
+            .with_provider(managed.client.scope().provider)
+            .with_resource(instance.label()));
+    }
     let protected = protected.or_else(|| instance.and_then(Subject::protected));
     Ok(Prepared { provider: managed.name.clone(), config: managed.config.clone(), plan, protected })
 }
 
-#[derive(Debug, PartialEq)]
-enum Judged {
-    Allowed,
-    Already(String),
-    Refused(String),
-}
-
-/// What a verb means for an instance in its present state.
-fn judge(wanted: &Action, instance: &Instance) -> Judged {
+/// Why there is nothing to do, if the instance is in the state that is wanted.
+fn already(wanted: &Action, instance: &Instance) -> Option<String> {
     let state = instance.state();
     if wanted.brings_about() == Some(state) {
-        return Judged::Already(format!("it is {state}"));
+        return Some(format!("it is {state}"));
     }
-    if let (Action::DeleteInstance { .. }, State::Deleting) = (wanted, state) {
-        return Judged::Already("it is being deleted".into());
+    let deleting = matches!((wanted, state), (Action::DeleteInstance { .. }, State::Deleting));
+    deleting.then(|| "it is being deleted".into())
+}
+
+/// Why the plan makes no sense for the instance in its present state. The plan says in which states its first step may be
+/// made, and an instance on its way is waited for then.
+fn refused(wanted: &Action, plan: &Plan, instance: &Instance) -> Option<String> {
+    let state = instance.state();
+    let step =
+        plan.steps.first().filter(|step| !step.expects.is_empty() && step.action.instance().is_some())?;
+    if step.expects.contains(&state) || step.until == Some(state) || state.is_passing() {
+        return None;
     }
-    let allowed = wanted.allowed_from();
-    // An instance on its way is waited for when the step is made.
-    if allowed.is_empty() || allowed.contains(&state) || state.is_passing() {
-        return Judged::Allowed;
-    }
-    let words: Vec<_> = allowed.iter().map(|state| state.as_str()).collect();
-    Judged::Refused(format!(
+    let words: Vec<_> = step.expects.iter().map(|state| state.as_str()).collect();
+    Some(format!(
         "it is {state} ({}), and only one that is {} can be {}",
         instance.status.provider_state,
         words.join(" or "),

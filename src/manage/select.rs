@@ -1,10 +1,12 @@
 //! Which resources a command is about: named one by one, never "all" by leaving something out.
 
-use crate::model::resource::{Image, Instance, Network, ResourceId, Snapshot, Subnet, Volume};
+use std::collections::BTreeMap;
+
+use crate::model::resource::{
+    Image, Instance, Kind, Network, PROTECTED_TAG, ResourceId, Snapshot, Subnet, Volume, is_protected,
+};
 use crate::provider::Listing;
 use crate::{Error, ErrorKind, Result};
-
-use super::guard::PROTECTED_TAG;
 
 /// What can be selected.
 pub trait Subject: Clone + Send {
@@ -14,10 +16,14 @@ pub trait Subject: Clone + Send {
     fn name(&self) -> Option<&str>;
     /// What protects it, if something does.
     fn protected(&self) -> Option<String>;
+    /// The instance that it is a part of the past of.
+    fn instance(&self) -> Option<&ResourceId> {
+        None
+    }
 }
 
 macro_rules! subject {
-    ($($type:ty: $name:expr;)*) => {$(
+    ($($type:ty: $name:expr $(, $instance:expr)?;)*) => {$(
         impl Subject for $type {
             fn id(&self) -> &ResourceId {
                 &self.id
@@ -29,15 +35,21 @@ macro_rules! subject {
             }
 
             fn protected(&self) -> Option<String> {
-                tagged(self.tags.get(PROTECTED_TAG).map(String::as_str))
+                tagged(&self.tags)
             }
+
+            $(fn instance(&self) -> Option<&ResourceId> {
+                let instance: fn(&$type) -> Option<&ResourceId> = $instance;
+                instance(self)
+            })?
         }
     )*};
 }
 
 subject! {
     Volume: |volume| volume.name.as_deref();
-    Snapshot: |snapshot| snapshot.name.as_deref();
+    Snapshot: |snapshot| snapshot.name.as_deref(),
+        |snapshot| snapshot.of.as_ref().filter(|of| of.kind == Kind::Instance);
     Network: |network| network.name.as_deref();
     Subnet: |subnet| subnet.name.as_deref();
     Image: |image| Some(&image.name);
@@ -54,13 +66,12 @@ impl Subject for Instance {
 
     fn protected(&self) -> Option<String> {
         let own = self.protected.then(|| "the provider's own guard".to_owned());
-        own.or_else(|| tagged(self.tags.get(PROTECTED_TAG).map(String::as_str)))
+        own.or_else(|| tagged(&self.tags))
     }
 }
 
-fn tagged(value: Option<&str>) -> Option<String> {
-    let set = value.is_some_and(|value| !matches!(value, "" | "false" | "no" | "0"));
-    set.then(|| format!("the tag {PROTECTED_TAG}"))
+fn tagged(tags: &BTreeMap<String, String>) -> Option<String> {
+    is_protected(tags).then(|| format!("the tag {PROTECTED_TAG}"))
 }
 
 /// The resource that a person means: by its whole id, the provider's id, or a name that only one has.
@@ -77,7 +88,8 @@ pub fn one<'a, T: Subject>(listing: &'a Listing<T>, what: &str, name: &str) -> R
     let found: Vec<&T> = listing.items.iter().filter(matching).collect();
     match found[..] {
         [one] => Ok(one),
-        [] if listing.complete => {
+        // A place that is not there has nothing.
+        [] if listing.errors.iter().all(|error| error.kind() == ErrorKind::NotFound) => {
             Err(Error::new(ErrorKind::NotFound, "find", format!("there is no such {what}"))
                 .with_resource(name))
         }
@@ -94,10 +106,27 @@ pub fn one<'a, T: Subject>(listing: &'a Listing<T>, what: &str, name: &str) -> R
     }
 }
 
+/// As [`one`], for what is to be changed: a name is not enough where a place could not be asked, which may have another of
+/// that name.
+///
+/// # Errors
+/// As [`one`]; [`ErrorKind::Unavailable`] if it is not sure that only one is meant.
+pub fn sure<'a, T: Subject>(listing: &'a Listing<T>, what: &str, name: &str) -> Result<&'a T> {
+    let found = one(listing, what, name)?;
+    let asked = |error: &&Error| error.kind() != ErrorKind::NotFound;
+    match listing.errors.iter().find(asked) {
+        Some(error) if found.id().to_string() != name => {
+            let reason =
+                format!("another may have this name where nobody answered ({error}); write {}", found.id());
+            Err(Error::unavailable(format!("choose {what}"), reason).with_resource(name))
+        }
+        _ => Ok(found),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::resource::Kind;
 
     fn network(native_id: &str, name: &str) -> Network {
         let id: ResourceId = format!("kvm/a/here/network/{native_id}").parse().unwrap();
@@ -123,7 +152,12 @@ mod tests {
         let several = one(&listing, "network", "b").unwrap_err();
         assert!(several.to_string().contains("kvm/a/here/network/2, kvm/a/here/network/3"), "{several}");
         assert_eq!(one(&listing, "network", "c").unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(sure(&listing, "network", "a").is_ok());
         listing.fail([Error::unavailable("list", "busy")]);
+        assert!(one(&listing, "network", "a").is_ok());
+        let unsure = sure(&listing, "network", "a").unwrap_err();
+        assert!(unsure.to_string().contains("write kvm/a/here/network/1"), "{unsure}");
+        assert!(sure(&listing, "network", "kvm/a/here/network/1").is_ok());
         assert_eq!(one(&listing, "network", "c").unwrap_err().kind(), ErrorKind::Unavailable);
     }
 

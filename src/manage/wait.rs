@@ -5,11 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::resource::{Instance, ResourceId, State};
-use crate::provider::Client;
+use crate::provider::{Action, Client};
 use crate::{Error, ErrorKind, Result};
 
 /// Bounds of the pauses between two looks.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long an instance has to stay in another state than the wanted one before it counts as having come to rest there.
+const RESTS: Duration = Duration::from_secs(5);
 
 /// How long a person waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,37 +29,62 @@ impl Default for Waiting {
     }
 }
 
-/// Looks until an instance is in a state. States on the way do not count: `Stopping` is not `Stopped`.
+/// Looks until an instance is in the state that `action` leads to, and gives back what a person should know of its end.
+/// States on the way do not count: `Stopping` is not `Stopped`.
+///
+/// Two other ends are as good: what was to stop and is gone had no definition that outlives it; and what was to start and
+/// rests in `Stopped` ran and has ended, as a container does whose work is done.
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] when time is over, with what it is in then; [`ErrorKind::Conflict`] when the instance
-/// settles in another state; those of reading it.
+/// comes to rest in another state; those of reading it.
 pub(super) async fn until(
     client: &Client,
+    action: &Action,
     id: &ResourceId,
     wanted: State,
     timeout: Duration,
     seen: &(dyn Fn(State) + Sync),
-) -> Result<()> {
+) -> Result<Option<String>> {
     let until = Instant::now() + timeout;
     let mut pause = PAUSES.0;
     // A state that was there before the change took hold is no answer to it; one that stays is.
-    let mut settled = 0;
+    let mut looks = 0;
     let mut last = None;
+    let mut since = Instant::now();
     loop {
-        let state = match client.instance(id).await {
-            Ok(instance) => instance.state(),
-            Err(error) if error.kind() == ErrorKind::NotFound && wanted == State::Deleted => return Ok(()),
+        let instance = match client.instance(id).await {
+            Ok(instance) => instance,
+            Err(error) if error.kind() == ErrorKind::NotFound => match wanted {
+                State::Deleted => return Ok(None),
+                State::Stopped => {
+                    return Ok(Some("it is gone: it had no definition that outlives it".into()));
+                }
+                _ => return Err(error),
+            },
             Err(error) => return Err(error),
         };
+        let state = instance.state();
         seen(state);
         if state == wanted {
-            return Ok(());
+            return Ok(None);
         }
-        settled = if last == Some(state) && !state.is_passing() { settled + 1 } else { 0 };
-        last = Some(state);
-        if matches!(state, State::Failed | State::Deleted) && settled >= 2 {
-            let reason = format!("it became {state} instead of {wanted}");
+        if last == Some(state) {
+            looks += 1;
+        } else {
+            (last, looks, since) = (Some(state), 0, Instant::now());
+        }
+        let rests = match state {
+            State::Failed | State::Deleted => looks >= 2,
+            State::Unknown => false,
+            state => !state.is_passing() && looks >= 2 && since.elapsed() >= RESTS,
+        };
+        if rests {
+            let reason = instance.status.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            if matches!(action, Action::Start { .. }) && state == State::Stopped {
+                return Ok(Some(format!("it ran and has ended{reason}")));
+            }
+            let reason = format!("it became {state} instead of {wanted}{reason}");
             return Err(Error::new(ErrorKind::Conflict, "wait for", reason).with_resource(id.to_string()));
         }
         if Instant::now() >= until {

@@ -41,7 +41,8 @@ struct Mark {
     next_id: u64,
 }
 
-/// A window that is being collected. Dropped before it [has an end](Self::reached), it is lost and asked for again.
+/// A window that is being collected. Dropped before it [has an end](Self::reached), as by a panic, it is lost, and all that is
+/// not settled is asked for again.
 pub(super) struct Collecting {
     marks: Arc<Marks>,
     source: String,
@@ -55,6 +56,15 @@ impl Collecting {
     /// What its rows carry.
     pub(super) fn ack(&self) -> &Ack {
         &self.ack
+    }
+
+    /// It was not collected; what came of it before the failure comes again. The windows before it stay as they are.
+    pub(super) fn failed(self) {
+        let mut shards = self.marks.shards.lock();
+        let mark = shards.get_mut(&self.source).and_then(|marks| marks.get_mut(&self.shard.0));
+        if let Some(mark) = mark {
+            mark.pending.retain(|pending| pending.id != self.id);
+        }
     }
 
     /// It was collected up to `end`, where the next window begins: the last share of its acknowledgement.
@@ -298,6 +308,17 @@ mod tests {
         assert_eq!(read(130, 999), Window { start: 95, end: 130 }, "nor over the end");
         assert_eq!(durable(&marks), 130);
         assert!(marks.shards.lock()["host"]["local"].pending.is_empty());
+    }
+
+    #[test]
+    fn a_window_that_failed_does_not_take_those_before_it_along() {
+        let marks = Marks::resume(&Checkpoints::new());
+        let (_, one) = collect(&marks, 100);
+        let window = marks.window("host", &shard(), 110, 10);
+        marks.collecting("host", &shard(), window).failed();
+        assert_eq!(marks.window("host", &shard(), 120, 10), Window { start: 100, end: 120 });
+        one.settle();
+        assert_eq!(durable(&marks), 100);
     }
 
     #[test]

@@ -206,6 +206,7 @@ impl Source {
                 Ok(None) => return Done::Stopped,
                 Err(error) => {
                     // What is later waits for what is earlier: the next tick begins here again.
+                    collecting.failed();
                     self.failed(&shard, &error);
                     break;
                 }

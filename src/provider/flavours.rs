@@ -24,9 +24,11 @@ use serde::{Deserialize, Deserializer};
 use super::{Scope, SizeSpec};
 use crate::model::Timestamp;
 use crate::model::resource::{Cost, Kind, Price, PriceUnit, Purchase, Size};
-use crate::{Error, ErrorKind, Result, yaml};
+use crate::{Error, Result, yaml};
 
 const GIB: u64 = 1 << 30;
+/// Hours of a month: a year's 8,760 in twelve parts.
+const HOURS_PER_MONTH: u32 = 730;
 
 /// The operator's files.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +90,15 @@ impl Flavours {
         self.prices.is_some()
     }
 
+    /// Reads both files, so that what is wrong with them is said before anything depends on them.
+    ///
+    /// # Errors
+    /// A file cannot be read or understood.
+    pub fn check(&self) -> Result<()> {
+        self.read_sizes()?;
+        self.rates().map(drop)
+    }
+
     /// All sizes with names.
     ///
     /// # Errors
@@ -97,7 +108,8 @@ impl Flavours {
         Ok(sizes.map(|(name, flavour)| flavour.size(name)).collect())
     }
 
-    /// The size in its parts: those that are written win over those of the name.
+    /// The size in its parts: those that are written win over those of the name. One with other processors or other memory
+    /// than the name stands for has no name, and no price of it.
     ///
     /// # Errors
     /// The file cannot be read, or has no size of that name.
@@ -106,16 +118,21 @@ impl Flavours {
         let sizes = self.read_sizes()?;
         let flavour = sizes.get(name).ok_or_else(|| {
             let known: Vec<_> = sizes.keys().map(String::as_str).collect();
+            let near = crate::suggest::closest(name, known.iter().copied());
+            let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             let reason = match known[..] {
                 [] => "no sizes have names here; write a file of them, or processors and memory".to_owned(),
-                _ => format!("there is no such size; there are {}", known.join(", ")),
+                _ => format!("there is no such size{near} (there are {})", known.join(", ")),
             };
             Error::invalid("use the size", reason).with_resource(name)
         })?;
+        let (vcpus, memory_bytes) = (flavour.vcpus, flavour.memory.map(|size| size.0));
+        let changed = wanted.vcpus.is_some_and(|wanted| Some(wanted) != vcpus)
+            || wanted.memory_bytes.is_some_and(|wanted| Some(wanted) != memory_bytes);
         Ok(SizeSpec {
-            name: Some(name.clone()),
-            vcpus: wanted.vcpus.or(flavour.vcpus),
-            memory_bytes: wanted.memory_bytes.or(flavour.memory.map(|size| size.0)),
+            name: (!changed).then(|| name.clone()),
+            vcpus: wanted.vcpus.or(vcpus),
+            memory_bytes: wanted.memory_bytes.or(memory_bytes),
             max_vcpus: wanted.max_vcpus.or(flavour.max_vcpus),
             max_memory_bytes: wanted.max_memory_bytes.or(flavour.max_memory.map(|size| size.0)),
         })
@@ -129,7 +146,15 @@ impl Flavours {
         let Some(rates) = self.rates()? else { return Ok(Vec::new()) };
         let source = self.prices.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let price = |item: &str, amount, unit| Price {
-            id: scope.id(location, Kind::Price, item),
+            // A size may be called as one of the parts.
+            id: scope.id(
+                location,
+                Kind::Price,
+                match unit {
+                    PriceUnit::InstanceHour => format!("size/{item}"),
+                    _ => item.to_owned(),
+                },
+            ),
             item: item.to_owned(),
             amount,
             currency: rates.currency.clone(),
@@ -158,9 +183,26 @@ impl Flavours {
         Ok(self.rates()?.and_then(|rates| rates.cost(size)))
     }
 
+    /// What a volume costs; `None` when that has no price.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood.
+    pub fn cost_of_volume(&self, bytes: u64) -> Result<Option<Cost>> {
+        let Some(rates) = self.rates()? else { return Ok(None) };
+        Ok(rates.volume_gib_month.map(|rate| Cost {
+            per_hour: gib(bytes) * rate / Decimal::from(HOURS_PER_MONTH),
+            currency: rates.currency,
+            unpriced: 0,
+        }))
+    }
+
     fn rates(&self) -> Result<Option<Rates>> {
         let Some(path) = &self.prices else { return Ok(None) };
         let rates: Rates = read(path, "read prices")?;
+        if rates.currency.len() != 3 || !rates.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            let reason = format!("{:?} is no currency; write three letters as EUR", rates.currency);
+            return Err(Error::invalid("read prices", reason).with_resource(path.display().to_string()));
+        }
         let negative = rates.sizes.values().chain(&rates.vcpu_hour).chain(&rates.memory_gib_hour);
         let negative = negative.chain(&rates.volume_gib_month);
         if negative.into_iter().any(|amount| amount.is_sign_negative()) {
@@ -197,7 +239,7 @@ impl Rates {
         if let Some(per_hour) = size.name.as_ref().and_then(|name| self.sizes.get(name)) {
             return Some(Cost { per_hour: *per_hour, currency, unpriced: 0 });
         }
-        let memory = size.memory_bytes.map(|bytes| Decimal::from(bytes) / Decimal::from(GIB));
+        let memory = size.memory_bytes.map(gib);
         // A part without a limit has no amount, so that its price cannot be known.
         let parts = [(self.vcpu_hour, size.vcpus), (self.memory_gib_hour, memory)];
         let priced: Vec<_> =
@@ -205,6 +247,16 @@ impl Rates {
         let per_hour = priced.iter().copied().reduce(|sum, part| sum + part)?;
         Some(Cost { per_hour, currency, unpriced: parts.len() - priced.len() })
     }
+}
+
+fn gib(bytes: u64) -> Decimal {
+    Decimal::from(bytes) / Decimal::from(GIB)
+}
+
+/// The name of the size that has these processors and this memory.
+pub fn name_of(sizes: &[Size], vcpus: Option<Decimal>, memory_bytes: Option<u64>) -> Option<String> {
+    let same = |size: &&Size| size.vcpus == vcpus && size.memory_bytes == memory_bytes;
+    sizes.iter().find(same).and_then(|size| size.name.clone())
 }
 
 fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
@@ -216,13 +268,14 @@ fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, 
 fn read<T: DeserializeOwned>(path: &Path, operation: &str) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(operation, path, error))?;
     yaml::from_str(&text).map_err(|error| {
-        Error::new(ErrorKind::Invalid, operation, error.to_string()).with_resource(path.display().to_string())
+        Error::invalid(operation, format!("line {error}")).with_resource(path.display().to_string())
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
 
     fn flavours(folder: &Path, sizes: &str, prices: &str) -> Flavours {
         let (first, second) = (folder.join("sizes.yaml"), folder.join("prices.yaml"));
@@ -244,10 +297,16 @@ mod tests {
         let small = flavours.resolved(&named("small")).unwrap();
         assert_eq!((small.vcpus, small.memory_bytes), (Some("0.5".parse().unwrap()), Some(256 << 20)));
         let more = SizeSpec { memory_bytes: Some(1), ..named("small") };
-        assert_eq!(flavours.resolved(&more).unwrap().memory_bytes, Some(1));
+        let more = flavours.resolved(&more).unwrap();
+        assert_eq!((more.memory_bytes, more.name), (Some(1), None), "with other memory it is not small");
+        assert_eq!(small.name.as_deref(), Some("small"));
         assert!(flavours.resolved(&named("big")).unwrap_err().reason().contains("there are small"));
+        assert!(flavours.resolved(&named("smal")).unwrap_err().reason().contains("did you mean small?"));
         assert!(Flavours::default().resolved(&named("big")).unwrap_err().reason().contains("write a file"));
-        assert_eq!(flavours.sizes().unwrap().len(), 1);
+        let sizes = flavours.sizes().unwrap();
+        assert_eq!(sizes.len(), 1);
+        assert_eq!(name_of(&sizes, small.vcpus, Some(256 << 20)).as_deref(), Some("small"));
+        assert_eq!(name_of(&sizes, small.vcpus, Some(1)), None);
     }
 
     #[test]
@@ -264,9 +323,30 @@ mod tests {
         let scope = Scope { provider: "test", account: "a".into() };
         let prices = flavours.prices(&scope, "here").unwrap();
         assert_eq!((prices.len(), prices[0].as_of), (2, "2026-01-01T00:00:00Z".parse().ok()));
-        std::fs::write(folder.path().join("prices.yaml"), "currency: EUR\nvcpu_hour: -1\n").unwrap();
-        assert_eq!(flavours.cost(&size(None, None, None)).unwrap_err().kind(), ErrorKind::Invalid);
-        std::fs::write(folder.path().join("prices.yaml"), "currency: EUR\nvcpu_our: 1\n").unwrap();
-        assert_eq!(flavours.cost(&size(None, None, None)).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(
+            (prices[0].id.native_id.as_str(), prices[1].id.native_id.as_str()),
+            ("size/small", "vcpu")
+        );
+        assert_eq!(flavours.cost_of_volume(1).unwrap(), None, "volumes have no price here");
+        std::fs::write(folder.path().join("prices.yaml"), "currency: EUR\nvolume_gib_month: 0.73\n").unwrap();
+        let volume = flavours.cost_of_volume(2 << 30).unwrap().unwrap();
+        assert_eq!(volume.per_hour.normalize().to_string(), "0.002");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_found_before_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let wrong = |sizes: &str, prices: &str| {
+            let error = flavours(folder.path(), sizes, prices).check().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            error.to_string()
+        };
+        assert!(wrong("small: { vcpus: 1, memory: lots }", "currency: EUR").contains("512MiB"));
+        for prices in ["currency: EUR\nvcpu_hour: -1\n", "currency: EUR\nvcpu_our: 1\n", "currency: euro\n"] {
+            assert!(wrong("{}", prices).contains("prices.yaml"), "{prices}");
+        }
+        assert!(wrong("{}", "currency: EUR\nas_of: soon\n").contains("soon"));
+        let missing = Flavours::new(Some("/nonexistent/sizes.yaml".into()), None);
+        assert_eq!(missing.check().unwrap_err().kind(), ErrorKind::NotFound);
     }
 }

@@ -21,6 +21,7 @@ use crate::{Error, ErrorKind, Result};
 
 pub mod action;
 pub mod capability;
+mod care;
 pub mod client;
 pub mod listing;
 pub mod perform;
@@ -30,11 +31,13 @@ pub mod token;
 
 pub use action::{Action, Consents, ResizePolicy, Stop, Target};
 pub use capability::Capabilities;
+pub use care::HIDDEN;
 pub use client::Client;
 pub use listing::{Listing, Page, Pages};
 pub use plan::{Downtime, Leftover, Plan, Step};
 pub use spec::{
-    DiskSpec, InstanceSpec, KernelSpec, NetworkSpec, SizeSpec, SnapshotSpec, SubnetSpec, VolumeSpec,
+    DiskSpec, InstanceSpec, KernelSpec, NetworkSpec, SizeSpec, SnapshotSpec, SubnetSpec, VolumeChange,
+    VolumeSpec,
 };
 pub use token::Token;
 
@@ -57,6 +60,7 @@ pub mod kvm;
 pub mod kvm;
 pub mod mapping;
 pub mod rates;
+pub mod status;
 
 /// Whether this build can reach AWS. Without it `aws` sources are understood, and refused with that reason.
 pub const AWS: bool = cfg!(feature = "aws");
@@ -212,7 +216,7 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// Images are read and deleted here.
+    /// Images are read from archives, or deleted, here.
     fn images(&self) -> Option<&dyn Images> {
         None
     }
@@ -337,8 +341,14 @@ impl Done {
 /// The life of instances.
 ///
 /// Every call is one step of a plan and happens once for one token, however often it is made. What is so already
-/// succeeds with [`Done::already`]. A call returns when the provider has taken it on; who needs the state that it leads to
-/// looks for it.
+/// succeeds with [`Done::already`]; but what this token has made is [`Done::made`], changed and all, however often it is
+/// asked for: the answer before may have been lost, and who asks again may have to take it back. (Where a provider cannot
+/// tell whose doing a state is, as with a start or a stop, `already` will do: callers remember that they have asked
+/// before.) A call returns when the provider has taken it on; who needs the state that it leads to looks for it.
+///
+/// A call that fails sets back what it did itself, where it can. An error then says that nothing was changed, but for
+/// [`ErrorKind::Unavailable`], [`ErrorKind::Capacity`] and [`ErrorKind::Throttled`], which leave that open. Where something
+/// stays done the error is [`Error::partly_done`], whatever its kind: the step's way back is taken then.
 #[async_trait]
 pub trait Lifecycle: Send + Sync {
     /// Makes an instance that does not run yet, or one that runs where the provider knows no other kind.
@@ -378,6 +388,12 @@ pub trait Volumes: Send + Sync {
     /// Makes it larger, also while it is attached.
     async fn grow(&self, id: &ResourceId, size_bytes: u64, token: Token) -> Result<Done>;
 
+    /// Gives it another class or other figures, also while it is attached.
+    async fn change(&self, id: &ResourceId, _change: &VolumeChange, _token: Token) -> Result<Done> {
+        let reason = "this provider's volumes stay of the class that they were made with";
+        Err(Error::new(ErrorKind::Unsupported, "change volume", reason).with_resource(id.to_string()))
+    }
+
     /// Deletes it. One that is attached is a [`ErrorKind::Conflict`].
     async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done>;
 
@@ -399,6 +415,12 @@ pub trait Volumes: Send + Sync {
 pub trait Snapshots: Send + Sync {
     /// Makes one.
     async fn create(&self, spec: &SnapshotSpec, token: Token) -> Result<Done>;
+
+    /// Makes a copy of it in another region.
+    async fn copy(&self, id: &ResourceId, _location: &str, _token: Token) -> Result<Done> {
+        let reason = "this provider's snapshots stay where they were made";
+        Err(Error::new(ErrorKind::Unsupported, "copy snapshot", reason).with_resource(id.to_string()))
+    }
 
     /// Goes back to it.
     async fn revert(&self, id: &ResourceId, token: Token) -> Result<Done>;

@@ -1,5 +1,6 @@
 //! What a change will do before it is done: the object that `--dry-run` prints is the one that execution consumes.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,11 @@ pub struct Plan {
 pub struct Step {
     /// What is done.
     pub action: Action,
-    /// What takes it back; `None` where nothing can.
-    pub undo: Option<Action>,
+    /// What takes it back, in this order, to the state before; empty where nothing can.
+    pub undo: Vec<Action>,
+    /// The step's instance, where the action itself does not name it: the one that a snapshot is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<ResourceId>,
     /// States of the step's instance in which it may be done; the state is read again just before. Empty where it does
     /// not matter.
     pub expects: Vec<State>,
@@ -130,12 +134,19 @@ impl Plan {
 
     /// How many resources it changes, deletes or makes.
     pub fn affected(&self) -> usize {
-        if self.steps.is_empty() { 0 } else { 1 + self.removes.len() }
+        if self.steps.is_empty() {
+            return 0;
+        }
+        let targets = || self.steps.iter().map(|step| step.action.target());
+        let made = targets().filter(Option::is_none).count();
+        // What an earlier step makes is counted there.
+        let there = targets().flatten().filter_map(|target| target.id().ok());
+        made + there.chain(&self.removes).collect::<BTreeSet<_>>().len()
     }
 
     /// The first step after which there is no way back, from 0.
     pub fn point_of_no_return(&self) -> Option<usize> {
-        self.steps.iter().position(|step| step.undo.is_none())
+        self.steps.iter().position(|step| !step.can_be_undone())
     }
 }
 
@@ -152,12 +163,13 @@ impl Plan {
         let label = label.or_else(|| subject.as_ref().map(|id| id.native_id.clone()));
         let plan = Self::new(wanted.clone(), subject, label.unwrap_or_else(|| wanted.to_string()));
         let step = |undo| Step::new(wanted.clone(), undo);
+        let before = now.map(Instance::state);
         let forced = || Stop { force: true, ..Stop::default() };
         let made = || Target::Step(0);
         match wanted {
             Action::CreateInstance { spec } => {
                 let undo = Action::DeleteInstance { instance: made(), consents: Consents::default() };
-                let plan = plan.step(step(Some(undo)));
+                let plan = plan.step(step(vec![undo]));
                 if !spec.start {
                     return plan;
                 }
@@ -165,27 +177,44 @@ impl Plan {
                 plan.step(Step::new(Action::Start { instance: made() }, Some(undo)))
             }
             Action::Start { instance } => {
-                let undo = Action::Stop { instance: instance.clone(), how: forced() };
-                plan.step(step(Some(undo)))
+                let undo = match before {
+                    Some(State::Suspended | State::Suspending) => {
+                        vec![Action::Suspend { instance: instance.clone() }]
+                    }
+                    // Nothing makes it fail again.
+                    Some(State::Failed) => vec![],
+                    _ => vec![Action::Stop { instance: instance.clone(), how: forced() }],
+                };
+                plan.step(step(undo).from(before))
             }
-            Action::Stop { instance, .. } => plan
-                .step(step(Some(Action::Start { instance: instance.clone() })))
-                .downtime(Downtime::Stopped),
+            Action::Stop { instance, .. } => {
+                let start = Action::Start { instance: instance.clone() };
+                let undo = match before {
+                    Some(State::Suspended | State::Suspending) => {
+                        vec![start, Action::Suspend { instance: instance.clone() }]
+                    }
+                    Some(State::Failed) => vec![],
+                    _ => vec![start],
+                };
+                plan.step(step(undo).from(before)).downtime(Downtime::Stopped)
+            }
             Action::Restart { instance, how } => {
                 let stop = Action::Stop { instance: instance.clone(), how: how.clone() };
                 let start = Action::Start { instance: instance.clone() };
+                // From a start that is in doubt back to one that is known: stopped, and started by the step before.
+                let again = Action::Stop { instance: instance.clone(), how: forced() };
                 plan.step(Step::new(stop, Some(start.clone())).expects(&[State::Running]))
-                    .step(Step::new(start, None))
+                    .step(Step::new(start, Some(again)))
                     .downtime(Downtime::StopStart)
             }
             Action::Suspend { instance } => {
-                plan.step(step(Some(Action::Resume { instance: instance.clone() }))).downtime(Downtime::Pause)
+                plan.step(step(vec![Action::Resume { instance: instance.clone() }])).downtime(Downtime::Pause)
             }
             Action::Resume { instance } => {
-                plan.step(step(Some(Action::Suspend { instance: instance.clone() })))
+                plan.step(step(vec![Action::Suspend { instance: instance.clone() }]))
             }
             Action::Resize { instance, policy, .. } => {
-                let before = now.map(|now| Action::Resize {
+                let back = now.map(|now| Action::Resize {
                     instance: instance.clone(),
                     size: SizeSpec {
                         vcpus: now.size.vcpus,
@@ -194,44 +223,86 @@ impl Plan {
                     },
                     policy: *policy,
                 });
-                plan.step(step(before))
+                plan.step(step(back.into_iter().collect()))
             }
-            Action::DeleteInstance { .. } => plan.step(step(None)).downtime(Downtime::Deleted),
-            Action::CreateVolume { .. } => plan.step(step(Some(Action::DeleteVolume { volume: made() }))),
+            Action::DeleteInstance { .. } => plan.step(step(vec![])).downtime(Downtime::Deleted),
+            Action::CreateVolume { .. } => plan.step(step(vec![Action::DeleteVolume { volume: made() }])),
             Action::AttachVolume { volume, instance, .. } => {
                 let undo = Action::DetachVolume { volume: volume.clone(), instance: instance.clone() };
-                plan.step(step(Some(undo)))
+                plan.step(step(vec![undo]))
             }
             Action::DetachVolume { volume, instance } => {
                 let undo =
                     Action::AttachVolume { volume: volume.clone(), instance: instance.clone(), device: None };
-                plan.step(step(Some(undo)))
+                plan.step(step(vec![undo]))
             }
             Action::CreateSnapshot { .. } => {
-                plan.step(step(Some(Action::DeleteSnapshot { snapshot: made() })))
+                plan.step(step(vec![Action::DeleteSnapshot { snapshot: made() }]))
             }
-            Action::CreateNetwork { .. } => plan.step(step(Some(Action::DeleteNetwork { network: made() }))),
-            Action::CreateSubnet { .. } => plan.step(step(Some(Action::DeleteSubnet { subnet: made() }))),
-            Action::ImportImage { .. } => plan.step(step(Some(Action::DeleteImage { image: made() }))),
+            Action::CopySnapshot { .. } => {
+                // What changes is the copy, which is not there yet.
+                let plan = Self { subject: None, ..plan };
+                plan.step(step(vec![Action::DeleteSnapshot { snapshot: made() }]))
+            }
+            Action::CreateNetwork { .. } => plan.step(step(vec![Action::DeleteNetwork { network: made() }])),
+            Action::CreateSubnet { .. } => plan.step(step(vec![Action::DeleteSubnet { subnet: made() }])),
+            Action::ImportImage { .. } => plan.step(step(vec![Action::DeleteImage { image: made() }])),
             Action::GrowVolume { .. } => plan
-                .step(step(None))
+                .step(step(vec![]))
                 .note("the file system in it stays as large as it was until the instance grows it"),
-            Action::DeleteVolume { .. }
-            | Action::RevertSnapshot { .. }
+            Action::RevertSnapshot { .. } => {
+                let step = match now {
+                    Some(now) => step(vec![]).of(&now.id).expects(&[now.state()]),
+                    None => step(vec![]),
+                };
+                plan.step(step)
+            }
+            Action::ChangeVolume { change, .. } if change.size_bytes.is_some() => plan
+                .step(step(vec![]))
+                .note("the file system in it stays as large as it was until the instance grows it"),
+            Action::ChangeVolume { .. }
+            | Action::DeleteVolume { .. }
             | Action::DeleteSnapshot { .. }
             | Action::DeleteNetwork { .. }
             | Action::DeleteSubnet { .. }
-            | Action::DeleteImage { .. } => plan.step(step(None)),
+            | Action::DeleteImage { .. } => plan.step(step(vec![])),
         }
     }
 }
 
 impl Step {
-    /// A step that can be taken back, allowed in the states that its verb makes sense in.
-    pub fn new(action: Action, undo: Option<Action>) -> Self {
+    /// A step that is taken back by `undo`, allowed in the states that its verb makes sense in.
+    pub fn new(action: Action, undo: impl IntoIterator<Item = Action>) -> Self {
         let expects = action.allowed_from().to_vec();
         let until = action.brings_about();
-        Self { action, undo, expects, until }
+        Self { action, undo: undo.into_iter().collect(), instance: None, expects, until }
+    }
+
+    /// Whether there is a way back.
+    pub fn can_be_undone(&self) -> bool {
+        !self.undo.is_empty()
+    }
+
+    /// About this instance, which the action itself does not name.
+    #[must_use]
+    pub fn of(mut self, instance: &ResourceId) -> Self {
+        self.instance = Some(instance.clone());
+        self
+    }
+
+    /// Allowed only from the state that its way back leads to again, where the plan knows one that lasts.
+    #[must_use]
+    fn from(mut self, before: Option<State>) -> Self {
+        let lasting = match before {
+            Some(State::Suspending) => Some(State::Suspended),
+            Some(State::Stopping) if self.until == Some(State::Running) => Some(State::Stopped),
+            Some(state @ (State::Stopped | State::Suspended | State::Running | State::Failed)) => Some(state),
+            _ => None,
+        };
+        if let Some(state) = lasting.filter(|state| self.expects.contains(state)) {
+            self.expects = vec![state];
+        }
+        self
     }
 
     /// Allowed in these states instead.
@@ -285,9 +356,10 @@ impl fmt::Display for Plan {
             if let Some(until) = step.until {
                 write!(f, ", until {until}")?;
             }
-            match &step.undo {
-                Some(undo) => write!(f, "; back by: {undo}")?,
-                None => write!(f, "; cannot be taken back")?,
+            let undo: Vec<_> = step.undo.iter().map(Action::to_string).collect();
+            match undo.is_empty() {
+                false => write!(f, "; back by: {}", undo.join(", then "))?,
+                true => write!(f, "; cannot be taken back")?,
             }
         }
         if self.downtime != Downtime::None {
@@ -306,5 +378,29 @@ impl fmt::Display for Plan {
             write!(f, "\n  note: {note}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{InstanceSpec, VolumeSpec};
+
+    #[test]
+    fn what_is_made_counts_as_affected_and_what_several_steps_change_counts_once() {
+        let spec = InstanceSpec { start: true, ..InstanceSpec::default() };
+        let plan = Plan::simple(&Action::CreateInstance { spec }, None);
+        assert_eq!((plan.steps.len(), plan.affected()), (2, 1));
+        let volume = Action::CreateVolume { spec: VolumeSpec::default() };
+        let plan = plan.step(Step::new(volume.clone(), None)).step(Step::new(volume, None));
+        assert_eq!(plan.affected(), 3);
+        let id: ResourceId = "kvm/a/here/instance/i".parse().unwrap();
+        let other: ResourceId = "kvm/a/here/volume/v".parse().unwrap();
+        let restart = Action::Restart { instance: id.into(), how: Stop::default() };
+        let mut plan = Plan::simple(&restart, None);
+        assert_eq!((plan.steps.len(), plan.affected()), (2, 1));
+        plan.removes.push(other.clone());
+        let plan = plan.step(Step::new(Action::DeleteVolume { volume: other.into() }, None));
+        assert_eq!(plan.affected(), 2);
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use barograph::manage::{Approved, Executor, Guard, Journal, Managed, Operation, Prepared, Waiting, prepare};
+use barograph::manage::{
+    Approved, Executor, Guard, Journal, Managed, Operation, Prepared, Waiting, prepare, rest,
+};
 use barograph::model::Span;
 use barograph::model::resource::{Instance, ResourceId, State};
 use barograph::provider::client::{Listed, Policy};
@@ -42,6 +44,11 @@ impl<'a> Bench<'a> {
         self.client().capabilities()
     }
 
+    /// Whether the rig can do what the provider claims.
+    pub(crate) fn suspends(&self) -> bool {
+        self.can().suspend && !self.subject.lacks().contains(&"suspend")
+    }
+
     pub(crate) async fn list<T: Listed>(&self) -> Listing<T> {
         self.client().list(&self.location, &|_| ()).await
     }
@@ -56,7 +63,7 @@ impl<'a> Bench<'a> {
 
     pub(crate) async fn approve(&self, wanted: &Action) -> Result<Approved> {
         let prepared = self.prepare(wanted).await?;
-        Ok(Guard::default().approve(vec![prepared], |_| Ok(true))?.remove(0))
+        Ok(Guard::default().approve(vec![prepared], async |_| Ok(true)).await?.remove(0))
     }
 
     /// Plans and carries out.
@@ -76,7 +83,17 @@ impl<'a> Bench<'a> {
     }
 
     pub(crate) async fn resume(&self, operation: Operation) -> (Operation, Result<()>) {
-        Executor::new(self.client(), &self.journal, waiting(), &|_, _| ()).resume(operation).await
+        let rest = rest(&self.managed, operation.clone()).await;
+        let approved = match rest {
+            Ok(rest) => Guard::default().approve_rest(rest, async |_| Ok(true)).await,
+            Err(error) => Err(error),
+        };
+        match approved {
+            Ok(approved) => {
+                Executor::new(self.client(), &self.journal, waiting(), &|_, _| ()).resume(approved).await
+            }
+            Err(error) => (operation, Err(error)),
+        }
     }
 
     /// As [`Self::run`], where it has to succeed.

@@ -12,6 +12,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "the counts are worth seeing with --nocapture")]
 
+mod aws;
 mod bench;
 mod containerd;
 mod errors;
@@ -30,6 +31,9 @@ mod telemetry;
 mod unwind;
 mod volumes;
 
+#[path = "../support/fake_prices.rs"]
+mod fake_prices;
+
 use bench::Bench;
 use report::Report;
 use subject::Subject;
@@ -40,15 +44,15 @@ async fn suite(subject: &dyn Subject) -> Report {
     let bench = Bench::new(subject);
     inventory::check(&bench, &mut report).await;
     errors::check(&bench, &mut report).await;
-    lifecycle::check(&bench, &mut report).await;
-    resize::check(&bench, &mut report).await;
-    volumes::check(&bench, &mut report).await;
-    snapshots::check(&bench, &mut report).await;
+    Box::pin(lifecycle::check(&bench, &mut report)).await;
+    Box::pin(resize::check(&bench, &mut report)).await;
+    Box::pin(volumes::check(&bench, &mut report)).await;
+    Box::pin(snapshots::check(&bench, &mut report)).await;
     networks::check(&bench, &mut report).await;
-    images::check(&bench, &mut report).await;
-    operations::check(&bench, &mut report).await;
+    Box::pin(images::check(&bench, &mut report)).await;
+    Box::pin(operations::check(&bench, &mut report)).await;
     telemetry::check(&bench, &mut report).await;
-    unwind::check(&bench, &mut report).await;
+    Box::pin(unwind::check(&bench, &mut report)).await;
     bench.close().await;
     report
 }

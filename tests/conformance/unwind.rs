@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use barograph::ErrorKind;
 use barograph::manage::Phase;
 use barograph::model::resource::{Image, Instance, Network, ResourceId, Snapshot, State, Volume};
-use barograph::provider::{Action, DiskSpec, NetworkSpec, ResizePolicy, SnapshotSpec, VolumeSpec};
+use barograph::provider::{Action, Consents, DiskSpec, NetworkSpec, ResizePolicy, SnapshotSpec, VolumeSpec};
 
 use super::bench::{forced, started};
 use super::faulty::{Fault, Faulty};
@@ -21,6 +22,7 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     };
     for wanted in plans(bench, &running, &stopped, volume.as_ref()) {
         let steps = bench.prepare(&wanted).await.unwrap().plan.steps;
+        report.check(!steps.is_empty(), format!("{wanted}: there is something to do"));
         for (number, step) in steps.iter().enumerate() {
             for fault in [Fault::Refused, Fault::Lost, Fault::Unheard] {
                 let before = picture(bench).await;
@@ -31,11 +33,21 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
                 report.check(faulty.has_failed(), format!("{what}: the step was made"));
                 let error = ended.err().map(|error| error.chain());
                 report.check(error.is_some(), format!("{what}: it says that it failed"));
-                let irreversible = steps[..=number].iter().any(|step| step.undo.is_none());
-                if irreversible {
+                let text = format!("{what}: {error:?}, {:?}", operation.errors);
+                let goes_back = steps[..number].iter().all(|step| step.can_be_undone())
+                    && (step.can_be_undone() || fault == Fault::Refused);
+                if !goes_back {
+                    // It may have happened, and nobody says that it did not; asked again it is done, and once.
+                    report.check(
+                        operation.phase == Phase::Partial,
+                        format!("{text}: it is {}", operation.phase),
+                    );
+                    let (operation, ended) = broken.resume(operation).await;
+                    let text = format!("{text}, then {ended:?}");
+                    report
+                        .check(operation.phase == Phase::Done, format!("{text}: it is {}", operation.phase));
                     continue;
                 }
-                let text = format!("{what}: {error:?}, {:?}", operation.errors);
                 report.check(operation.phase == Phase::Unwound, format!("{text}: it is {}", operation.phase));
                 let after = picture(bench).await;
                 report.check(after == before, format!("{text}\nbefore {before:#?}\nafter {after:#?}"));
@@ -43,19 +55,35 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
         }
     }
     bench.remove(&running).await;
-    bench.remove(&stopped).await;
+    deletions(bench, report, &stopped).await;
     if let Some(volume) = volume {
         bench.done(&Action::DeleteVolume { volume: volume.into() }).await;
     }
 }
 
-fn volume(bench: &Bench<'_>, name: &str) -> VolumeSpec {
-    VolumeSpec {
-        name: name.into(),
-        size_bytes: Some(16 << 20),
-        class: bench.subject.volume_class(),
-        ..VolumeSpec::default()
+/// What cannot be taken back: a deletion whose answer is lost may have happened, and goes on.
+async fn deletions(bench: &Bench<'_>, report: &mut Report, instance: &ResourceId) {
+    let delete = Action::DeleteInstance { instance: instance.clone().into(), consents: Consents::default() };
+    for fault in [Fault::Refused, Fault::Unheard, Fault::Lost] {
+        let faulty = Arc::new(Faulty::new(bench.subject.provider(), 0, fault));
+        let broken = Bench::around(bench.subject, faulty);
+        let (operation, ended) = broken.run(&delete).await;
+        report.check(ended.is_err(), format!("{delete}, {fault:?}: it says that it failed"));
+        let phase = if fault == Fault::Refused { Phase::Unwound } else { Phase::Partial };
+        report.check(operation.phase == phase, format!("{delete}, {fault:?}: it is {}", operation.phase));
+        if fault == Fault::Lost {
+            let (operation, ended) = broken.resume(operation).await;
+            let text = format!("{delete}, then {ended:?}: it is {}", operation.phase);
+            report.check(operation.phase == Phase::Done && operation.changed(), text);
+        }
     }
+    let left = bench.client().instance(instance).await.map(|instance| instance.status);
+    let gone = left.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    report.check(gone, format!("it is gone: {left:?}"));
+}
+
+fn volume(bench: &Bench<'_>, name: &str) -> VolumeSpec {
+    bench.subject.volume(name, 16)
 }
 
 /// One plan of each sort that the provider claims.
@@ -82,7 +110,7 @@ fn plans(
             policy: ResizePolicy::AllowStopStart,
         },
     ];
-    if can.suspend {
+    if bench.suspends() {
         plans.push(Action::Suspend { instance: running.clone().into() });
     }
     if let Some(spare) = spare.filter(|_| can.attach) {
@@ -91,12 +119,10 @@ fn plans(
         plans.push(Action::AttachVolume { volume, instance, device: None });
     }
     if can.make_snapshots {
-        let of = stopped.clone();
+        let of = spare.filter(|_| bench.subject.snapshots_of_volumes()).unwrap_or(stopped).clone();
         let name = "suite-point".into();
         let spec = SnapshotSpec { of, name, description: None, disks_only: false, tags: [].into() };
-        if bench.subject.volume_class().is_some() || !can.volumes {
-            plans.push(Action::CreateSnapshot { spec });
-        }
+        plans.push(Action::CreateSnapshot { spec });
     }
     if can.make_networks {
         let spec = NetworkSpec {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Row;
-use super::Type::{self, Boolean, Float, Integer, Text, Time};
+use super::Type::{self, Boolean, Float, Integer, Tags, Text, Time};
 use crate::model::resource::{
     Image, Instance, Kind, Network, Price, Region, ResourceId, Size, Snapshot, Subnet, Volume, Zone,
 };
@@ -55,10 +55,9 @@ impl Values {
         self.set(column, some(&joined))
     }
 
-    /// Tags as one JSON object.
+    /// Tags; none when there are none.
     fn tags(self, tags: &std::collections::BTreeMap<String, String>) -> Self {
-        let text = (!tags.is_empty()).then(|| json!(tags).to_string());
-        self.set("tags", text)
+        self.set("tags", (!tags.is_empty()).then_some(tags))
     }
 }
 
@@ -85,7 +84,7 @@ impl Row for Instance {
         ("addresses", Text),
         ("networks", Text),
         ("volumes", Text),
-        ("tags", Text),
+        ("tags", Tags),
         ("protected", Boolean),
         ("created_at", Time),
         ("started_at", Time),
@@ -118,7 +117,7 @@ impl Row for Instance {
             )
             .list("volumes", self.disks.iter().filter_map(|disk| Some(&disk.volume.as_ref()?.native_id)))
             .tags(&self.tags)
-            .set("protected", self.protected)
+            .set("protected", self.is_protected())
             .set("created_at", self.created_at)
             .set("started_at", self.started_at)
             .set("observed_at", self.status.observed_at)
@@ -138,7 +137,7 @@ impl Row for Volume {
         ("zone", Text),
         ("attached_to", Text),
         ("provider_state", Text),
-        ("tags", Text),
+        ("tags", Tags),
         ("created_at", Time),
     ]);
     const SHORT: &'static [&'static str] =
@@ -169,7 +168,7 @@ impl Row for Snapshot {
         ("size_bytes", Integer),
         ("provider_state", Text),
         ("current", Boolean),
-        ("tags", Text),
+        ("tags", Tags),
         ("created_at", Time),
     ]);
     const SHORT: &'static [&'static str] = &["name", "region", "of", "created_at", "current", "native_id"];
@@ -196,7 +195,7 @@ impl Row for Network {
         ("cidrs", Text),
         ("active", Boolean),
         ("bridge", Text),
-        ("tags", Text),
+        ("tags", Tags),
     ]);
     const SHORT: &'static [&'static str] = &["name", "region", "mode", "cidrs", "active", "native_id"];
 
@@ -220,7 +219,7 @@ impl Row for Subnet {
         ("cidr", Text),
         ("gateway", Text),
         ("zone", Text),
-        ("tags", Text),
+        ("tags", Tags),
     ]);
     const SHORT: &'static [&'static str] = &["name", "region", "network", "cidr", "gateway", "native_id"];
 
@@ -243,7 +242,7 @@ impl Row for Image {
         ("digest", Text),
         ("architecture", Text),
         ("size_bytes", Integer),
-        ("tags", Text),
+        ("tags", Tags),
         ("created_at", Time),
     ]);
     const SHORT: &'static [&'static str] = &["name", "region", "architecture", "size_bytes", "created_at"];

@@ -5,7 +5,7 @@ mod select;
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::json::ReaderBuilder;
 use serde_json::{Map, Value};
@@ -43,6 +43,8 @@ pub enum Type {
     Boolean,
     /// `Timestamp(ns)`.
     Time,
+    /// `Map(Utf8, Utf8)`, so that SQL finds one tag by its name: `tags['team']`.
+    Tags,
 }
 
 impl Type {
@@ -53,6 +55,13 @@ impl Type {
             Self::Float => DataType::Float64,
             Self::Boolean => DataType::Boolean,
             Self::Time => DataType::Timestamp(TimeUnit::Nanosecond, None),
+            Self::Tags => {
+                let key = Arc::new(Field::new("key", DataType::Utf8, false));
+                let value = Arc::new(Field::new("value", DataType::Utf8, true));
+                let entries =
+                    Field::new("entries", DataType::Struct([key, value].into_iter().collect()), false);
+                DataType::Map(Arc::new(entries), false)
+            }
         }
     }
 }
@@ -84,6 +93,32 @@ pub fn batch<T: Row>(items: &[T]) -> Result<RecordBatch> {
         .map_err(failed)?;
     decoder.serialize(&rows).map_err(failed)?;
     Ok(decoder.flush().map_err(failed)?.unwrap_or_else(|| RecordBatch::new_empty(schema)))
+}
+
+/// The rows with tags as one JSON text each, for forms that have no maps.
+///
+/// # Errors
+/// The columns do not fit together: a fault of this program.
+pub fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let text = column.as_map_opt().map(texts);
+        let column = text.map_or_else(|| Arc::clone(column), |text| Arc::new(text) as ArrayRef);
+        (field.name().clone(), column, true)
+    });
+    RecordBatch::try_from_iter_with_nullable(columns.collect::<Vec<_>>()).map_err(|error| {
+        Error::invalid("print a listing", "its columns do not fit together").with_source(error)
+    })
+}
+
+fn texts(maps: &MapArray) -> StringArray {
+    let text = |row: usize| {
+        let entries = maps.value(row);
+        let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_string::<i32>());
+        let tags = keys.iter().zip(values).filter_map(|(key, value)| Some((key?.to_owned(), value?.into())));
+        Value::Object(tags.collect()).to_string()
+    };
+    (0..maps.len()).map(|row| maps.is_valid(row).then(|| text(row))).collect()
 }
 
 #[cfg(test)]

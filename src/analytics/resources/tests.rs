@@ -52,7 +52,8 @@ fn the_columns_of_an_instance_are_these() {
         (text("state"), text("addresses"), text("volumes")),
         ("Running".into(), "10.0.0.2,fe80::1".into(), "pool/a".into())
     );
-    assert_eq!(text("tags"), "{\"team\":\"a\"}");
+    let flat = flat(&batch).unwrap();
+    assert_eq!(flat.column_by_name("tags").unwrap().as_string::<i32>().value(0), "{\"team\":\"a\"}");
     assert!(batch.column_by_name("memory_bytes").unwrap().is_null(1), "not known is null");
     let times = batch.column_by_name("created_at").unwrap();
     assert_eq!(times.as_primitive::<arrow::datatypes::TimestampNanosecondType>().value(0), 1_500_000_000);
@@ -90,6 +91,8 @@ async fn an_expression_selects_rows_and_nothing_else() {
     assert_eq!(select("state = 'Running' AND name LIKE 'web%'").await.unwrap(), [0, 2]);
     assert_eq!(select("memory_bytes >= 1073741824").await.unwrap(), [0, 1]);
     assert_eq!(select("memory_bytes IS NULL").await.unwrap(), [2]);
+    assert_eq!(select("tags['team'] = 'a' AND state = 'Stopped'").await.unwrap(), [1]);
+    assert_eq!(select("tags['other'] = 'a'").await.unwrap(), Vec::<usize>::new());
     assert_eq!(select("created_at > '2020-01-01T00:00:00Z'").await.unwrap(), Vec::<usize>::new());
     let wrong = select("stat = 'Running'").await.unwrap_err();
     assert!(wrong.to_string().contains("state"), "{wrong}");

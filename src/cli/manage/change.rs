@@ -14,7 +14,7 @@ use super::arguments::{Changing, target};
 use super::{exit, tell};
 use crate::cli::output::Format;
 use crate::cli::screen::Screen;
-use crate::manage::{Executor, Journal, Managed, Operation, Phase, Prepared, Progress};
+use crate::manage::{Executor, Journal, Managed, Operation, Phase, Prepared, Progress, rest};
 use crate::provider::Token;
 use crate::{Error, Result};
 
@@ -29,11 +29,10 @@ pub(super) async fn carry_out(
     screen: &Screen,
 ) -> Result<ExitCode> {
     if changing.dry_run {
-        changing.guard().check(&prepared)?;
-        print_plans(&prepared, changing.format)?;
-        return Ok(ExitCode::SUCCESS);
+        return only_shown(&prepared, changing);
     }
-    let approved = changing.guard().approve(prepared, |prepared| confirm(prepared, changing.yes))?;
+    let approved =
+        changing.guard().approve(prepared, async |prepared| confirm(prepared, changing.yes).await).await?;
     let journal = Journal::open(&changing.data)?;
     let began = Instant::now();
     let progress = |operation: &Operation, progress: Progress<'_>| draw(screen, began, operation, &progress);
@@ -52,7 +51,16 @@ pub(super) async fn carry_out(
     Ok(exit::of_many(&ended))
 }
 
-/// Goes on with an operation of the journal.
+/// Prints plans and changes nothing. The limits are told, and hold nobody from seeing what they would refuse.
+fn only_shown(prepared: &[Prepared], changing: &Changing) -> Result<ExitCode> {
+    print_plans(prepared, changing.format)?;
+    if let Err(refusal) = changing.guard().check(prepared) {
+        tell(&format!("it would be refused: {}", refusal.chain()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Goes on with an operation of the journal, as a new command would: what is left of it is shown, guarded and confirmed.
 pub(super) async fn go_on(
     managed: &Managed,
     journal: &Journal,
@@ -60,11 +68,17 @@ pub(super) async fn go_on(
     changing: &Changing,
     screen: &Screen,
 ) -> Result<ExitCode> {
+    let rest = rest(managed, operation.clone()).await?;
+    if changing.dry_run {
+        return only_shown(std::slice::from_ref(&rest.prepared), changing);
+    }
+    let confirm = async |prepared: &[Prepared]| confirm(prepared, changing.yes).await;
+    let approved = changing.guard().approve_rest(rest, confirm).await?;
     let began = Instant::now();
     let progress = |operation: &Operation, progress: Progress<'_>| draw(screen, began, operation, &progress);
     begun(&operation);
     let executor = Executor::new(&managed.client, journal, changing.waiting(), &progress);
-    let (operation, end) = executor.resume(operation).await;
+    let (operation, end) = executor.resume(approved).await;
     over(operation.id);
     screen.draw(Vec::new());
     report(&operation, &end);
@@ -95,35 +109,50 @@ fn begun(operation: &Operation) {
     IN_FLIGHT.lock().push(operation.clone());
 }
 
+/// What is known by now of an operation in flight: what it has made, above all.
+fn went_on(operation: &Operation) {
+    if let Some(known) = IN_FLIGHT.lock().iter_mut().find(|known| known.id == operation.id) {
+        known.clone_from(operation);
+    }
+}
+
 fn over(id: Token) {
     IN_FLIGHT.lock().retain(|operation| operation.id != id);
 }
 
 /// Asks on a terminal; elsewhere `--yes` has to say it.
-fn confirm(prepared: &[Prepared], yes: bool) -> Result<bool> {
+async fn confirm(prepared: &[Prepared], yes: bool) -> Result<bool> {
     if yes {
         return Ok(true);
     }
-    let mut stderr = std::io::stderr().lock();
     for prepared in prepared {
-        writeln!(stderr, "{}", prepared.plan).ok();
+        tell(&prepared.plan.to_string());
     }
     if !std::io::stdin().is_terminal() {
         let reason = "there is no terminal to confirm it on; look at the plan and add --yes";
         return Err(Error::new(crate::ErrorKind::Protected, "go on", reason));
     }
+    let mut stderr = std::io::stderr();
     write!(stderr, "Go on? [y/N] ").ok();
     stderr.flush().ok();
-    drop(stderr);
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Error::io("read the answer from", "the terminal", error))?;
+    let answer = answer().await.map_err(|error| Error::io("read the answer from", "the terminal", error))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
+/// A line from the terminal, read on a thread of its own: who presses Ctrl-C instead of answering is heard, and the thread
+/// ends with the process.
+async fn answer() -> std::io::Result<String> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("answer".into()).spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().lock().read_line(&mut line);
+        tell.send(read.map(|_| line)).ok();
+    })?;
+    told.await.map_err(|_| std::io::Error::other("the reading thread is gone"))?
+}
+
 fn draw(screen: &Screen, began: Instant, operation: &Operation, progress: &Progress<'_>) {
+    went_on(operation);
     if !Screen::is_terminal() {
         return;
     }
@@ -131,6 +160,7 @@ fn draw(screen: &Screen, began: Instant, operation: &Operation, progress: &Progr
     let of = operation.plan.steps.len();
     let line = match progress {
         Progress::Step(step, action) => format!("{label}: {}/{of} {action}", step + 1),
+        Progress::Taken(step) => format!("{label}: {}/{of} taken on", step + 1),
         Progress::State(step, state) => format!("{label}: {}/{of} it is {state}", step + 1),
         Progress::Undo(step, action) => format!("{label}: taking back {}/{of}: {action}", step + 1),
     };
@@ -153,23 +183,29 @@ fn report(operation: &Operation, end: &Result<()>) {
     let id = operation.id;
     match operation.phase {
         Phase::Unwound => tell("  everything is as it was before"),
-        Phase::Partial => tell(&format!("  a part is done; go on with: barograph operations resume {id}")),
+        Phase::Partial => {
+            tell(&format!("  a part is done, or may be; go on with: barograph operations resume {id}"));
+        }
         Phase::Stuck | Phase::Unwinding => {
             tell(&format!(
                 "  not everything could be taken back; try again with: barograph operations resume {id}"
             ));
         }
         Phase::Running => tell(&format!("  it may go on; look with: barograph operations resume {id}")),
+        Phase::Abandoned => {
+            tell("  whether it happened is not known; look, and give the command again if not");
+        }
         Phase::InFlight | Phase::Done => {}
     }
 }
 
-/// Plans as people read them, or as JSON: the objects that are carried out.
+/// Plans as people read them, or as JSON: the objects that are carried out, but for values that may be secrets.
 fn print_plans(prepared: &[Prepared], format: Option<Format>) -> Result<()> {
     let target = target(format)?;
     let mut text = String::new();
     let json = |plan: &crate::provider::Plan, pretty: bool| {
-        let written = if pretty { serde_json::to_string_pretty(plan) } else { serde_json::to_string(plan) };
+        let plan = plan.shown();
+        let written = if pretty { serde_json::to_string_pretty(&plan) } else { serde_json::to_string(&plan) };
         written.map_err(|error| {
             Error::invalid("print the plan", "it cannot be written as JSON").with_source(error)
         })
@@ -250,4 +286,26 @@ pub(super) fn outcomes(rows: &[[Option<String>; 7]]) -> Result<RecordBatch> {
 /// The rows of `operations list`.
 pub(super) fn listed(operations: &[Operation]) -> Result<RecordBatch> {
     outcomes(&operations.iter().map(outcome).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::resource::{Kind, ResourceId};
+    use crate::provider::{Action, InstanceSpec, Plan};
+
+    #[test]
+    fn what_is_told_of_an_operation_in_flight_is_what_is_known_by_now() {
+        let plan = Plan::simple(&Action::CreateInstance { spec: InstanceSpec::default() }, None);
+        let mut operation = Operation::new("here", None, plan);
+        begun(&operation);
+        let made: ResourceId = "kvm/a/here/instance/i".parse().unwrap();
+        assert_eq!(made.kind, Kind::Instance);
+        operation.steps[0].made = Some(made.clone());
+        went_on(&operation);
+        let known = |id| IN_FLIGHT.lock().iter().find(|known| known.id == id).map(Operation::resource);
+        assert_eq!(known(operation.id), Some(Some(made)));
+        over(operation.id);
+        assert_eq!(known(operation.id), None);
+    }
 }

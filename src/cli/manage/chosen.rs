@@ -51,7 +51,10 @@ impl Chosen {
         if !self.names.is_empty() && self.selection.expression.is_some() {
             return Err(Error::invalid("choose", "give names or --where, not both"));
         }
-        let listing: Listing<T> = list::gathered(managed, &self.places(), screen).await;
+        let listing: Listing<T> = match whole_ids(&self.names) {
+            Some(ids) => list::gathered(&named(managed, &ids), &places(&ids), screen).await,
+            None => list::gathered(managed, &self.at.places(), screen).await,
+        };
         if let Some(expression) = &self.selection.expression {
             for error in &listing.errors {
                 tell(&format!("failed: {}", error.chain()));
@@ -68,37 +71,59 @@ impl Chosen {
         }
         let mut items: Vec<T> = Vec::new();
         for name in &self.names {
-            let found = select::one(&listing, <T as Row>::KIND.as_str(), name)?;
+            let found = select::sure(&listing, <T as Row>::KIND.as_str(), name)?;
             if !items.iter().any(|item| item.id() == found.id()) {
                 items.push(found.clone());
             }
         }
         Ok(Found { items, incomplete: false })
     }
+}
 
-    /// The places in which whole ids say that the resources are; else the places that were asked for.
-    fn places(&self) -> Places {
-        let ids: std::result::Result<Vec<ResourceId>, _> =
-            self.names.iter().map(|name| name.parse()).collect();
-        match ids {
-            Ok(ids) if !ids.is_empty() => Places {
-                only: ids.into_iter().map(|id| id.location).collect(),
-                exclude: self.at.places().exclude,
-            },
-            _ => self.at.places(),
-        }
+/// The names as ids, if all of them are whole ones: they say themselves where to look.
+fn whole_ids(names: &[String]) -> Option<Vec<ResourceId>> {
+    let ids = names.iter().map(|name| name.parse().ok()).collect::<Option<Vec<_>>>();
+    ids.filter(|ids| !ids.is_empty())
+}
+
+/// The providers that ids name.
+fn named(managed: &[Managed], ids: &[ResourceId]) -> Vec<Managed> {
+    let is_named = |managed: &&Managed| ids.iter().any(|id| managed.client.scope().has(id));
+    managed.iter().filter(is_named).cloned().collect()
+}
+
+/// The places that ids name.
+fn places(ids: &[ResourceId]) -> Places {
+    Places { only: ids.iter().map(|id| id.location.clone()).collect(), ..Places::default() }
+}
+
+/// Everything among which a name is looked for: all there is, or of a whole id its own place alone.
+pub(super) async fn around<T: Listed>(managed: &[Managed], name: &str, screen: &Screen) -> Listing<T> {
+    match whole_ids(&[name.to_owned()]) {
+        Some(ids) => list::gathered(&named(managed, &ids), &places(&ids), screen).await,
+        None => list::gathered(managed, &Places::default(), screen).await,
     }
 }
 
 /// One resource by name, in any place.
 pub(super) async fn one<T: Listed + Subject>(managed: &[Managed], name: &str, screen: &Screen) -> Result<T> {
-    let listing: Listing<T> = list::gathered(managed, &Places::default(), screen).await;
-    select::one(&listing, T::KIND.as_str(), name).cloned()
+    let listing: Listing<T> = around(managed, name, screen).await;
+    select::sure(&listing, T::KIND.as_str(), name).cloned()
 }
 
 /// The provider that a resource belongs to.
-pub(super) fn owner<'a>(managed: &'a [Managed], id: &ResourceId) -> Result<&'a Managed> {
-    managed.iter().find(|managed| managed.client.scope().has(id)).ok_or_else(|| {
+pub(super) async fn owner<'a>(managed: &'a [Managed], id: &ResourceId) -> Result<&'a Managed> {
+    let of_scope: Vec<_> = managed.iter().filter(|managed| managed.client.scope().has(id)).collect();
+    if let [_, _, ..] = of_scope[..] {
+        // Several sources share one account, each with places of its own.
+        for managed in &of_scope {
+            let regions = managed.client.regions().await.items;
+            if regions.iter().any(|region| region.id.native_id == id.location) {
+                return Ok(managed);
+            }
+        }
+    }
+    of_scope.first().copied().ok_or_else(|| {
         Error::new(crate::ErrorKind::NotFound, "find provider", "none of the opened providers has it")
             .with_resource(id.to_string())
     })
@@ -112,23 +137,29 @@ pub(super) async fn change<T: Listed + Row + Subject>(
     screen: &Screen,
     wanted: impl Fn(&T) -> Action,
 ) -> Result<ExitCode> {
-    let managed = connection.open()?;
+    let managed = connection.open().await?;
     let found = chosen.find::<T>(&managed, screen).await?;
     let mut prepared: Vec<Prepared> = Vec::new();
     for item in &found.items {
-        let owner = owner(&managed, item.id())?;
+        let owner = owner(&managed, item.id()).await?;
         let wanted = wanted(item);
-        let instance = instance(owner, &wanted).await?;
+        let instance = instance(owner, &wanted, item.instance()).await?;
         prepared.push(prepare(owner, &wanted, instance.as_ref(), item.protected()).await?);
     }
     let code = change::carry_out(&managed, prepared, changing, screen).await?;
     Ok(if found.incomplete && code == ExitCode::SUCCESS { ExitCode::from(exit::PARTIAL) } else { code })
 }
 
-/// The instance that a change depends on, as it is.
-pub(super) async fn instance(owner: &Managed, wanted: &Action) -> Result<Option<Instance>> {
-    match wanted.instance() {
-        Some(instance) => Ok(Some(owner.client.instance(instance.id()?).await?)),
+/// The instance that a change depends on, as it is: the action's own, or the one that goes back to a snapshot of it.
+/// Deleting a snapshot leaves its instance alone.
+async fn instance(owner: &Managed, wanted: &Action, of: Option<&ResourceId>) -> Result<Option<Instance>> {
+    let id = match (wanted.instance(), wanted) {
+        (Some(instance), _) => Some(instance.id()?),
+        (None, Action::RevertSnapshot { .. }) => of,
+        (None, _) => None,
+    };
+    match id {
+        Some(id) => Ok(Some(owner.client.instance(id).await?)),
         None => Ok(None),
     }
 }
@@ -140,7 +171,7 @@ pub(super) async fn make(
     screen: &Screen,
     wanted: impl AsyncFnOnce(&Managed) -> Result<Action>,
 ) -> Result<ExitCode> {
-    let managed = connection.open_one()?;
+    let managed = connection.open_one().await?;
     let wanted = wanted(&managed).await?;
     let prepared = prepare(&managed, &wanted, None, None).await?;
     change::carry_out(&[managed], vec![prepared], changing, screen).await

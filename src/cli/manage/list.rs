@@ -43,6 +43,8 @@ pub(super) async fn print<T: Row>(
     selection: &Selection,
     shown: &Shown,
 ) -> Result<ExitCode> {
+    // Before the expression: what it leaves out was found all the same.
+    let nothing = listing.items.is_empty();
     if let Some(expression) = &selection.expression {
         let chosen = resources::matching(&listing.items, expression).await?;
         let mut number = 0;
@@ -52,7 +54,7 @@ pub(super) async fn print<T: Row>(
         });
     }
     table(&listing.items, shown)?;
-    Ok(failures(&listing.errors, listing.items.is_empty()))
+    Ok(failures(&listing.errors, nothing))
 }
 
 /// Prints one resource with all that is known.
@@ -86,6 +88,9 @@ fn table<T: Row>(items: &[T], shown: &Shown) -> Result<()> {
     batch = batch
         .project(&places)
         .map_err(|error| Error::invalid("show columns", "the listing lacks them").with_source(error))?;
+    if matches!(target.format(), Format::Csv | Format::Table) {
+        batch = resources::flat(&batch)?;
+    }
     let mut output = target.open(Arc::clone(batch.schema_ref()))?;
     if output.write(&batch)?.is_continue() {
         output.finish()?;

@@ -34,8 +34,16 @@ enum Verb {
         #[arg(long, value_enum)]
         format: Option<Format>,
     },
-    /// Show one operation with all its steps, as JSON
+    /// Show one operation with all its steps, as JSON; values of environment variables are hidden
     Show {
+        /// Its id
+        id: Token,
+        /// Folder with the journal of operations
+        #[arg(long, value_name = "DIR", default_value = "./data", env = "BAROGRAPH_DATA")]
+        data: PathBuf,
+    },
+    /// Give an operation up: it is left as it is, and never gone on with
+    Abandon {
         /// Its id
         id: Token,
         /// Folder with the journal of operations
@@ -60,6 +68,7 @@ pub fn run(args: Args, screen: Screen) -> Result<ExitCode> {
         match args.verb {
             Verb::List { all, data, format } => list(&data, all, format),
             Verb::Show { id, data } => show(&data, id),
+            Verb::Abandon { id, data } => abandon(&data, id),
             Verb::Resume { id, changing } => resume(id, &changing, &screen).await,
         }
     })
@@ -81,26 +90,34 @@ fn list(data: &Path, all: bool, format: Option<Format>) -> Result<ExitCode> {
 
 fn show(data: &Path, id: Token) -> Result<ExitCode> {
     let operation = Journal::open(data)?.load(id)?;
-    let text = serde_json::to_string_pretty(&operation).map_err(|error| {
+    let text = serde_json::to_string_pretty(&operation.shown()).map_err(|error| {
         Error::invalid("print the operation", "it cannot be written as JSON").with_source(error)
     })?;
     crate::cli::print(&(text + "\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
+fn abandon(data: &Path, id: Token) -> Result<ExitCode> {
+    let abandoned = Journal::open(data)?.abandon(id)?;
+    for (step, record) in abandoned.plan.steps.iter().zip(&abandoned.steps) {
+        tell(&format!("{}: {}", step.action, record.state));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn resume(id: Token, changing: &Changing, screen: &Screen) -> Result<ExitCode> {
     let journal = Journal::open(&changing.data)?;
     let operation = journal.load(id)?;
-    let managed = reopen(&operation)?;
+    let managed = reopen(&operation).await?;
     change::go_on(&managed, &journal, operation, changing, screen).await
 }
 
 /// The provider that an operation went through, as it is configured now.
-fn reopen(operation: &Operation) -> Result<Managed> {
-    let Some(file) = &operation.config else { return manage::from_kind(&operation.provider) };
+async fn reopen(operation: &Operation) -> Result<Managed> {
+    let Some(file) = &operation.config else { return manage::from_kind(&operation.provider).await };
     let pipeline =
         config::load(file).map_err(|faults| Error::invalid("read pipeline file", faults.to_string()))?;
     let mut managed =
-        manage::from_file(&pipeline, Path::new(file), std::slice::from_ref(&operation.provider))?;
+        manage::from_file(&pipeline, Path::new(file), std::slice::from_ref(&operation.provider)).await?;
     Ok(managed.remove(0))
 }

@@ -10,7 +10,6 @@ use crate::Result;
 use crate::cli::screen::Screen;
 use crate::manage::gather;
 use crate::model::resource::{Price, Size, Zone};
-use crate::provider::Listing;
 
 macro_rules! place {
     ($args:ident, $verb:ident, $noun:literal) => {
@@ -50,10 +49,7 @@ place!(PricesArgs, PricesVerb, "prices");
 pub fn regions(args: RegionsArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let RegionsVerb::List { at, selection, shown } = args.verb;
-        let mut all = Listing::default();
-        for managed in args.connection.open()? {
-            all.join(gather::regions(&managed, &at.places()).await);
-        }
+        let all = gather::regions(&args.connection.open().await?, &at.places()).await;
         list::print(all, &selection, &shown).await
     })
 }
@@ -65,7 +61,7 @@ pub fn regions(args: RegionsArgs, screen: Screen) -> Result<ExitCode> {
 pub fn zones(args: ZonesArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let ZonesVerb::List { at, selection, shown } = args.verb;
-        let all = list::gathered::<Zone>(&args.connection.open()?, &at.places(), &screen).await;
+        let all = list::gathered::<Zone>(&args.connection.open().await?, &at.places(), &screen).await;
         list::print(all, &selection, &shown).await
     })
 }
@@ -77,7 +73,7 @@ pub fn zones(args: ZonesArgs, screen: Screen) -> Result<ExitCode> {
 pub fn sizes(args: SizesArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let SizesVerb::List { at, selection, shown } = args.verb;
-        let all = list::gathered::<Size>(&args.connection.open()?, &at.places(), &screen).await;
+        let all = list::gathered::<Size>(&args.connection.open().await?, &at.places(), &screen).await;
         list::print(all, &selection, &shown).await
     })
 }
@@ -89,7 +85,7 @@ pub fn sizes(args: SizesArgs, screen: Screen) -> Result<ExitCode> {
 pub fn prices(args: PricesArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let PricesVerb::List { at, selection, shown } = args.verb;
-        let all = list::gathered::<Price>(&args.connection.open()?, &at.places(), &screen).await;
+        let all = list::gathered::<Price>(&args.connection.open().await?, &at.places(), &screen).await;
         list::print(all, &selection, &shown).await
     })
 }

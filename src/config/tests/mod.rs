@@ -43,6 +43,16 @@ fn faults(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn files_that_a_source_names_lie_beside_the_pipeline_file() {
+    let kvm = "guests: { type: kvm, every: 5s, sizes: a/sizes.yaml, prices: /etc/prices.yaml }";
+    let text = GOOD.replace("host: { type: host, every: 5s }", kvm);
+    let pipeline = check_with(&text, "conf/p.yaml", &|_| None).unwrap();
+    let SourceKind::Kvm(config) = &pipeline.sources.get("guests").unwrap().kind else { panic!("{text}") };
+    assert_eq!(config.sizes.as_deref(), Some(Path::new("conf/a/sizes.yaml")));
+    assert_eq!(config.prices.as_deref(), Some(Path::new("/etc/prices.yaml")));
+}
+
+#[test]
 fn the_file_of_the_design_is_understood() {
     let text = r#"
 name: local

@@ -1,17 +1,19 @@
 //! A provider in memory that fails when it is told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rust_decimal::Decimal;
 
-use crate::model::resource::{Instance, Kind, Region, ResourceId, Size, State, Status, Volume};
+use crate::model::resource::{Instance, Kind, Region, ResourceId, Size, Snapshot, State, Status, Volume};
 use crate::provider::listing::one_page;
 use crate::provider::{
     Action, Capabilities, Consents, DiskSpec, Done, Downtime, InstanceSpec, Inventory, Lifecycle, Page,
-    Pages, Plan, Provider, ResizePolicy, Scope, SizeSpec, Step, Stop, Target, Token, VolumeSpec, Volumes,
+    Pages, Plan, Provider, ResizePolicy, Scope, SizeSpec, SnapshotSpec, Snapshots, Step, Stop, Target, Token,
+    VolumeSpec, Volumes,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -32,25 +34,51 @@ pub(super) enum Fault {
     Lost,
     /// It did nothing, and nobody knows.
     Unheard,
+    /// It did something, and says so when it fails.
+    Partly,
+    /// It did it, its answer was lost, and it may be asked again at once.
+    Again,
 }
 
 pub(super) struct World {
     scope: Scope,
     pub(super) things: Mutex<Things>,
-    /// Which change fails, counted from 0, and how.
-    pub(super) fault: Mutex<Option<(usize, Fault)>>,
+    /// Which changes fail, counted from 0, and how.
+    pub(super) faults: Mutex<BTreeMap<usize, Fault>>,
     pub(super) changes: Mutex<Vec<String>>,
+    /// Instances with the tag that protects them.
+    pub(super) protected: Mutex<BTreeSet<String>>,
+    /// Whether what is started ends at once.
+    pub(super) ends_at_once: AtomicBool,
+    /// Whether what is stopped is gone.
+    pub(super) is_transient: AtomicBool,
 }
 
 impl World {
     pub(super) fn new() -> Arc<Self> {
         let scope = Scope { provider: "world", account: "a".into() };
-        Arc::new(Self { scope, things: Mutex::default(), fault: Mutex::default(), changes: Mutex::default() })
+        Arc::new(Self {
+            scope,
+            things: Mutex::default(),
+            faults: Mutex::default(),
+            changes: Mutex::default(),
+            protected: Mutex::default(),
+            ends_at_once: AtomicBool::new(false),
+            is_transient: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn with(self: &Arc<Self>, name: &str, state: State, vcpus: u32) -> ResourceId {
         self.things.lock().instances.insert(name.into(), (state, vcpus));
         self.scope.id("here", Kind::Instance, name)
+    }
+
+    pub(super) fn fails(&self, change: usize, fault: Fault) {
+        self.faults.lock().insert(change, fault);
+    }
+
+    pub(super) fn id(&self, kind: Kind, name: &str) -> ResourceId {
+        self.scope.id("here", kind, name)
     }
 
     /// Everything but what only the idempotency needs.
@@ -61,12 +89,21 @@ impl World {
     fn change(&self, what: String, change: impl FnOnce(&mut Things) -> Result<Done>) -> Result<Done> {
         let number = self.changes.lock().len();
         self.changes.lock().push(what);
-        let fault = self.fault.lock().filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let fault = self.faults.lock().get(&number).copied();
         let lost =
             || Error::unavailable("change the world", "the answer was lost").with_retry(crate::Retry::Never);
         match fault {
             Some(Fault::Refused) => Err(Error::new(ErrorKind::Denied, "change the world", "not today")),
             Some(Fault::Unheard) => Err(lost()),
+            Some(Fault::Partly) => change(&mut self.things.lock()).and(Err(Error::new(
+                ErrorKind::Conflict,
+                "change the world",
+                "it went wrong later",
+            )
+            .partly_done())),
+            Some(Fault::Again) => {
+                change(&mut self.things.lock()).and(Err(Error::unavailable("change the world", "busy")))
+            }
             Some(Fault::Lost) => change(&mut self.things.lock()).and(Err(lost())),
             None => change(&mut self.things.lock()),
         }
@@ -77,6 +114,12 @@ impl World {
             let instance = things.instances.get_mut(&id.native_id).ok_or_else(gone)?;
             let changed = instance.0 != state;
             instance.0 = state;
+            if state == State::Running && self.ends_at_once.load(Ordering::Relaxed) {
+                instance.0 = State::Stopped;
+            }
+            if state == State::Stopped && self.is_transient.load(Ordering::Relaxed) {
+                things.instances.remove(&id.native_id);
+            }
             Ok(if changed { Done::changed() } else { Done::already() })
         })
     }
@@ -85,14 +128,14 @@ impl World {
         Instance {
             id: self.scope.id("here", Kind::Instance, name),
             name: Some(name.into()),
-            status: Status::new(state, state.as_str().to_lowercase()),
+            status: Status::new(state, state.as_str().to_lowercase()).because("exit 3"),
             size: Size { vcpus: Some(vcpus.into()), ..Size::default() },
             image: None,
             zone: None,
             disks: vec![],
             interfaces: vec![],
             tags: BTreeMap::new(),
-            protected: false,
+            protected: self.protected.lock().contains(name),
             created_at: None,
             started_at: None,
             raw: serde_json::Map::new(),
@@ -117,6 +160,8 @@ impl Provider for World {
             suspend: true,
             resize_stopped: true,
             volumes: true,
+            snapshots: true,
+            revert: true,
             ..Capabilities::default()
         }
     }
@@ -130,6 +175,10 @@ impl Provider for World {
     }
 
     fn volumes(&self) -> Option<&dyn Volumes> {
+        Some(self)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
         Some(self)
     }
 
@@ -190,6 +239,10 @@ impl Inventory for World {
         one_page(|| async { Ok(Page::from(Vec::new())) })
     }
 
+    fn snapshots<'a>(&'a self, _: &'a str) -> Pages<'a, Snapshot> {
+        one_page(|| async { Ok(Page::from(Vec::new())) })
+    }
+
     async fn instance(&self, id: &ResourceId) -> Result<Instance> {
         let things = self.things.lock();
         let found = things.instances.get(&id.native_id).ok_or_else(gone)?;
@@ -202,10 +255,10 @@ impl Lifecycle for World {
     async fn create(&self, spec: &InstanceSpec, token: Token) -> Result<Done> {
         let id = self.scope.id("here", Kind::Instance, &spec.name);
         self.change(format!("create {}", spec.name), |things| {
-            let before = things.tokens.insert(spec.name.clone(), token);
-            if things.instances.contains_key(&spec.name) && before != Some(token) {
+            if things.instances.contains_key(&spec.name) && things.tokens.get(&spec.name) != Some(&token) {
                 return Err(Error::new(ErrorKind::Conflict, "create", "there is one of this name"));
             }
+            things.tokens.insert(spec.name.clone(), token);
             things.instances.insert(spec.name.clone(), (State::Stopped, 1));
             Ok(Done::made(id))
         })
@@ -246,9 +299,13 @@ impl Lifecycle for World {
 
 #[async_trait]
 impl Volumes for World {
-    async fn create(&self, spec: &VolumeSpec, _: Token) -> Result<Done> {
+    async fn create(&self, spec: &VolumeSpec, token: Token) -> Result<Done> {
         let id = self.scope.id("here", Kind::Volume, &spec.name);
         self.change(format!("create volume {}", spec.name), |things| {
+            if things.volumes.contains_key(&spec.name) && things.tokens.get(&spec.name) != Some(&token) {
+                return Err(Error::new(ErrorKind::Conflict, "create", "there is one of this name"));
+            }
+            things.tokens.insert(spec.name.clone(), token);
             things.volumes.insert(spec.name.clone(), spec.size_bytes.unwrap_or(0));
             Ok(Done::made(id))
         })
@@ -272,6 +329,21 @@ impl Volumes for World {
     }
 
     async fn detach(&self, _: &ResourceId, _: &ResourceId, _: Token) -> Result<Done> {
+        Ok(Done::already())
+    }
+}
+
+#[async_trait]
+impl Snapshots for World {
+    async fn create(&self, _: &SnapshotSpec, _: Token) -> Result<Done> {
+        Ok(Done::already())
+    }
+
+    async fn revert(&self, id: &ResourceId, _: Token) -> Result<Done> {
+        self.change(format!("revert {}", id.native_id), |_| Ok(Done::changed()))
+    }
+
+    async fn delete(&self, _: &ResourceId, _: Token) -> Result<Done> {
         Ok(Done::already())
     }
 }

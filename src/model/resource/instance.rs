@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::{ResourceId, State, Status};
 use crate::model::Timestamp;
 
+/// The tag that protects a resource of a provider without a guard of its own: `barograph.protected=true`.
+pub const PROTECTED_TAG: &str = "barograph.protected";
+
+/// Whether tags say that their resource is not to be disturbed.
+pub fn is_protected(tags: &BTreeMap<String, String>) -> bool {
+    tags.get(PROTECTED_TAG).is_some_and(|value| !matches!(value.as_str(), "" | "false" | "no" | "0"))
+}
+
 /// A virtual machine, or a container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
@@ -92,6 +100,11 @@ impl Instance {
     /// The name if it has one, else the native id.
     pub fn label(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.id.native_id)
+    }
+
+    /// Whether a guard of the provider's or of ours forbids to disturb it.
+    pub fn is_protected(&self) -> bool {
+        self.protected || is_protected(&self.tags)
     }
 
     /// Its state.

@@ -10,7 +10,7 @@ mod state;
 mod storage;
 
 pub use id::{Kind, ResourceId};
-pub use instance::{Disk, Instance, Interface, Size};
+pub use instance::{Disk, Instance, Interface, PROTECTED_TAG, Size, is_protected};
 pub use network::{Network, Region, Subnet, Zone};
 pub use price::{Cost, Price, PriceUnit, Purchase};
 pub use state::{State, Status};

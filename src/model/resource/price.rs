@@ -74,7 +74,8 @@ pub struct Cost {
 
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:+} {} per hour", self.per_hour.normalize(), self.currency)?;
+        let amount = self.per_hour.round_sf(4).unwrap_or(self.per_hour);
+        write!(f, "{:+} {} per hour", amount.normalize(), self.currency)?;
         match self.unpriced {
             0 => Ok(()),
             unpriced => write!(f, ", {unpriced} not priced"),

@@ -100,6 +100,25 @@ impl Session {
         self.0.name.as_deref()
     }
 
+    /// The only region that the file names, where things are made that nobody named a region for.
+    pub(super) fn only_region(&self) -> Option<&str> {
+        match self.0.named_regions.as_deref() {
+            Some([only]) => Some(only),
+            _ => None,
+        }
+    }
+
+    /// The regions that the file names, without those that it excludes.
+    pub(super) fn named_regions(&self) -> Option<Vec<String>> {
+        let named = self.0.named_regions.as_ref()?;
+        Some(named.iter().filter(|region| !self.0.exclude_regions.contains(region)).cloned().collect())
+    }
+
+    /// Whether the file excludes a region.
+    pub(super) fn excludes(&self, region: &str) -> bool {
+        self.0.exclude_regions.iter().any(|excluded| excluded == region)
+    }
+
     /// EC2 in a region.
     pub(super) fn ec2(&self, region: &str) -> aws_sdk_ec2::Client {
         let mut clients = self.0.ec2.lock();

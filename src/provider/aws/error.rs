@@ -96,8 +96,10 @@ pub(super) fn kind(code: &str, status: Option<u16>) -> (ErrorKind, &'static str)
         | "LimitExceededException"
         | "SlowDown"
         | "BandwidthLimitExceeded"
-        | "SnapshotCreationPerVolumeRateExceeded"
-        | "VolumeModificationRateExceeded" => (ErrorKind::Throttled, "AWS was asked too often"),
+        | "SnapshotCreationPerVolumeRateExceeded" => (ErrorKind::Throttled, "AWS was asked too often"),
+        "VolumeModificationRateExceeded" => {
+            (ErrorKind::Quota, "EBS changes a volume only a few times a day; try again after some hours")
+        }
         "OperationNotPermitted" => {
             (ErrorKind::Protected, "a guard of AWS forbids it; lift the termination or stop protection first")
         }
@@ -175,6 +177,7 @@ mod tests {
             ("VcpuLimitExceeded", 400, ErrorKind::Quota),
             ("InvalidInstanceID.NotFound", 400, ErrorKind::NotFound),
             ("InvalidInstanceID.Malformed", 400, ErrorKind::Invalid),
+            ("VolumeModificationRateExceeded", 400, ErrorKind::Quota),
             ("InvalidParameterValue", 400, ErrorKind::Invalid),
             ("InvalidClientTokenId", 403, ErrorKind::Auth),
             ("UnauthorizedOperation", 403, ErrorKind::Denied),

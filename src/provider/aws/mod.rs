@@ -1,12 +1,31 @@
 //! AWS: instances and volumes of EC2, measured by CloudWatch and managed through EC2's own interface.
 
+mod calls;
 mod config;
 mod connect;
 mod cost;
+mod create;
+mod delete;
 mod error;
+mod images;
+mod instances;
+mod inventory;
+mod lifecycle;
+mod networks;
+mod options;
+mod permitted;
+mod planning;
+mod price_list;
+mod pricing;
 mod provider;
+mod resize;
+mod sizes;
+mod snapshots;
 mod state;
+mod tags;
 mod telemetry;
+mod uses;
+mod volumes;
 mod wanted;
 
 pub use config::{Account, Config, Endpoints, Role, WebIdentity};

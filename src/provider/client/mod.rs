@@ -27,6 +27,8 @@ pub struct Policy {
     pub read: Duration,
     /// Longest time of one call that changes something, beside the time that an action itself asks for.
     pub change: Duration,
+    /// Longest time of one call that copies what a disk or an image holds.
+    pub copy: Duration,
     /// Longest time of a whole list of one place.
     pub list: Duration,
     /// How failures are tried again.
@@ -38,6 +40,7 @@ impl Default for Policy {
         Self {
             read: Duration::from_secs(30),
             change: Duration::from_secs(120),
+            copy: Duration::from_secs(6 * 3600),
             list: Duration::from_secs(300),
             retries: Retries::default(),
         }
@@ -59,27 +62,43 @@ pub trait Listed: Sized + Send {
 
     /// Its pages.
     fn pages<'a>(inventory: &'a dyn Inventory, location: &'a str) -> Pages<'a, Self>;
+
+    /// Its id; sizes and prices have none.
+    fn resource_id(&self) -> Option<&ResourceId>;
 }
 
 macro_rules! listed {
-    ($($type:ident: $method:ident),*) => {$(
+    ($($type:ident: $method:ident $(has $id:ident)?),*) => {$(
         impl Listed for $type {
             const KIND: Kind = Kind::$type;
 
             fn pages<'a>(inventory: &'a dyn Inventory, location: &'a str) -> Pages<'a, Self> {
                 inventory.$method(location)
             }
+
+            fn resource_id(&self) -> Option<&ResourceId> {
+                None$(.or(Some(&self.$id)))?
+            }
         }
     )*};
 }
 
-listed!(Instance: instances, Zone: zones, Size: sizes, Image: images, Volume: volumes, Snapshot: snapshots);
-listed!(Network: networks, Subnet: subnets, Price: prices);
+listed!(Instance: instances has id, Zone: zones has id, Image: images has id, Volume: volumes has id);
+listed!(Snapshot: snapshots has id, Network: networks has id, Subnet: subnets has id);
+listed!(Size: sizes, Price: prices);
 
 impl Client {
     /// Layers around `provider`. Clients that share `budgets` share the rates of each (provider, account, place).
     pub fn new(provider: Arc<dyn Provider>, budgets: Arc<Budgets>, policy: Policy) -> Self {
         Self { provider, budgets, policy }
+    }
+
+    /// The same, where a change may take at least this long.
+    #[must_use]
+    pub fn patient(&self, change: Duration) -> Self {
+        let mut client = self.clone();
+        client.policy.change = client.policy.change.max(change);
+        client
     }
 
     /// Whose resources these are.
@@ -113,7 +132,7 @@ impl Client {
     /// Those of [`Inventory::instance`], when trying again did not help.
     pub async fn instance(&self, id: &ResourceId) -> Result<Instance> {
         let read = || self.provider.inventory().instance(id);
-        self.call("read", &id.location, Class::Read, self.policy.read, true, read).await
+        self.call("read", &id.location, Class::Read, self.policy.read, read).await
     }
 
     /// The steps of a change.
@@ -122,27 +141,37 @@ impl Client {
     /// Those of [`Provider::plan`], and what the provider cannot do at all.
     pub async fn plan(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
         perform::allowed(self.provider.as_ref(), wanted)?;
-        let location = now.map_or("", |now| now.id.location.as_str());
+        let location = wanted.location().unwrap_or_default();
+        // What is to be copied may be read for the plan.
+        let deadline = if wanted.copies_data() { self.policy.copy } else { self.policy.read };
         let plan = || self.provider.plan(wanted, now);
-        self.call("plan", location, Class::Read, self.policy.read, true, plan).await
+        self.call("plan", location, Class::Read, deadline, plan).await
     }
 
-    /// Carries out a step.
+    /// Carries out a step. Every step carries its token or finds out that it was done already, so it is tried again like a
+    /// read; but what an earlier try may have done is a change, though a later one finds that it is so already.
     ///
     /// # Errors
-    /// Those of the step, when trying again did not help or could have done it twice.
+    /// Those of the step, when trying again did not help. One that follows a try whose end is not known is
+    /// [`Error::is_partly_done`].
     pub async fn perform(&self, action: &Action, token: Token) -> Result<Done> {
-        let location = match action.target() {
-            Some(target) => target.id()?.location.clone(),
-            None => String::new(),
-        };
-        let deadline = match action {
-            Action::Stop { how, .. } => self.policy.change + how.grace.0,
-            _ => self.policy.change,
-        };
+        let location = action.location().unwrap_or_default();
+        let deadline = self.longest(action);
         let perform = || perform::perform(self.provider.as_ref(), action, token);
-        // Every step carries its token or finds out that it was done already: the contract says so.
-        self.call(action.verb(), &location, Class::Change, deadline, true, perform).await
+        match self.tried(action.verb(), location, Class::Change, deadline, perform).await {
+            (Ok(done), true) => Ok(Done { changed: true, ..done }),
+            (Err(error), true) => Err(error.partly_done()),
+            (done, false) => done,
+        }
+    }
+
+    /// The longest time of a step's call.
+    pub(crate) fn longest(&self, action: &Action) -> Duration {
+        match action {
+            Action::Stop { how, .. } => self.policy.change + how.grace.0,
+            action if action.copies_data() => self.policy.change.max(self.policy.copy),
+            _ => self.policy.change,
+        }
     }
 
     /// What an instance of a size costs; `None` when no price is known.
@@ -151,8 +180,7 @@ impl Client {
     /// The prices cannot be read.
     pub async fn cost(&self, size: &Size, location: &str) -> Result<Option<crate::model::resource::Cost>> {
         let Some(pricing) = self.provider.pricing() else { return Ok(None) };
-        self.call("price", location, Class::Read, self.policy.read, true, || pricing.cost(size, location))
-            .await
+        self.call("price", location, Class::Read, self.policy.read, || pricing.cost(size, location)).await
     }
 
     /// Lets connections and threads go.
@@ -203,24 +231,36 @@ impl Client {
         location: &str,
         class: Class,
         deadline: Duration,
-        repeatable: bool,
         call: impl Fn() -> F,
     ) -> Result<T> {
+        self.tried(operation, location, class, deadline, call).await.0
+    }
+
+    /// The answer, and whether a try before the last may have been heard all the same.
+    async fn tried<T, F: Future<Output = Result<T>>>(
+        &self,
+        operation: &str,
+        location: &str,
+        class: Class,
+        deadline: Duration,
+        call: impl Fn() -> F,
+    ) -> (Result<T>, bool) {
         let mut tries = self.policy.retries.tries();
+        let mut heard = false;
         loop {
             self.turn(location, class).await;
             let answer = tokio::time::timeout(deadline, call()).await;
             let error = match answer {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => return (Ok(answer), heard),
                 Ok(Err(error)) => error,
                 // What a call does that nobody waits for any more is not known: it is not made a second time.
-                Err(_) => return Err(self.late(operation, location, deadline)),
+                Err(_) => return (Err(self.late(operation, location, deadline)), heard),
             };
             self.heard(location, class, &error);
-            match tries.after(&error).filter(|_| repeatable) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(self.named(error)),
-            }
+            let Some(pause) = tries.after(&error) else { return (Err(self.named(error)), heard) };
+            let open = error.kind() == ErrorKind::Unavailable && !error.is_nothing_done();
+            heard |= open || error.is_partly_done();
+            tokio::time::sleep(pause).await;
         }
     }
 

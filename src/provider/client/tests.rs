@@ -66,7 +66,7 @@ impl Provider for Shaky {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { instances: true, ..Capabilities::default() }
+        Capabilities { instances: true, make_networks: true, ..Capabilities::default() }
     }
 
     fn inventory(&self) -> &dyn Inventory {
@@ -133,4 +133,20 @@ async fn a_throttle_slows_the_next_call_down() {
     let began = tokio::time::Instant::now();
     assert!(client.regions().await.complete);
     assert!(began.elapsed() >= Duration::from_secs(9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_made_spends_the_budget_of_the_place_that_it_is_made_in() {
+    let (client, _) = Shaky::client(vec![], false);
+    let pause = crate::Retry::After(Duration::from_secs(9));
+    client.budgets.throttled(client.scope(), "there", Class::Read, pause);
+    let make = |location: &str| {
+        let spec = crate::provider::NetworkSpec { location: Some(location.into()), ..Default::default() };
+        Action::CreateNetwork { spec }
+    };
+    let began = tokio::time::Instant::now();
+    client.plan(&make("here"), None).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    client.plan(&make("there"), None).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(9), "{:?}", began.elapsed());
 }

@@ -33,6 +33,33 @@ struct Wanted<'a> {
     token: Token,
 }
 
+/// Looks whether the container that `spec` describes can be made, without making anything.
+///
+/// # Errors
+/// Those that [`create`] would end with.
+pub(super) async fn look(reader: &Reader, spec: &InstanceSpec) -> Result<()> {
+    spec::check(spec)?;
+    Options::read(&spec.options, &spec.name)?;
+    let space = reader.space(&location(reader, spec.location.as_deref()).await?)?;
+    image::named(&space, image_of(spec)?).await?;
+    match read_container(&space, &spec.name).await {
+        Ok(_) => Err(taken(&spec.name)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn taken(name: &str) -> Error {
+    let reason = "there is a container of this id already; choose another, or delete it first";
+    failed(ErrorKind::Conflict, "create the container", name, reason)
+}
+
+fn image_of(spec: &InstanceSpec) -> Result<&str> {
+    let reason = "name the image that it is made from";
+    let missing = || failed(ErrorKind::Invalid, "create the container", &spec.name, reason);
+    spec.image.as_deref().ok_or_else(missing)
+}
+
 /// Makes the container that `spec` describes; it has no task yet.
 ///
 /// # Errors
@@ -46,10 +73,7 @@ pub(super) async fn create(reader: &Reader, spec: &InstanceSpec, token: Token) -
     let made = Done::made(reader.scope.id(&namespace, Kind::Instance, &spec.name));
     match read_container(&space, &spec.name).await {
         Ok(there) if there.labels.get(label::TOKEN) == Some(&token.to_string()) => return Ok(made),
-        Ok(_) => {
-            let reason = "there is a container of this id already; choose another, or delete it first";
-            return Err(failed(ErrorKind::Conflict, "create the container", &spec.name, reason));
-        }
+        Ok(_) => return Err(taken(&spec.name)),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -89,15 +113,7 @@ pub(super) async fn location(reader: &Reader, named: Option<&str>) -> Result<Str
 
 impl Wanted<'_> {
     async fn create(&self, space: &Space) -> Result<()> {
-        let name = self.spec.image.as_deref().ok_or_else(|| {
-            failed(
-                ErrorKind::Invalid,
-                "create the container",
-                &self.spec.name,
-                "name the image that it is made from",
-            )
-        })?;
-        let record = image::named(space, name).await?;
+        let record = image::named(space, image_of(self.spec)?).await?;
         let resolved = image::resolved(space, &record).await?;
         let snapshotter = self.options.snapshotter.as_deref().unwrap_or(unpack::SNAPSHOTTER);
         let parent = unpack::unpack(space, &resolved, snapshotter).await?;

@@ -31,7 +31,7 @@ pub(super) fn unconnected(socket: &str, error: tonic::transport::Error) -> Error
             socket_trouble(error.kind())
         });
     let translated = Error::new(kind, "connect to containerd", hint);
-    retried(translated.with_provider(PROVIDER).with_resource(socket)).with_source(error)
+    retried(translated.with_provider(PROVIDER).with_resource(socket)).with_source(error).nothing_done()
 }
 
 /// An error of our own.

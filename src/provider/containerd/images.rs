@@ -1,23 +1,14 @@
-//! Images of a namespace: listed, read from an archive, deleted.
-
-use std::path::PathBuf;
+//! Images of a namespace: listed, read from an archive ([`super::import`]), deleted.
 
 use async_trait::async_trait;
-use containerd_client::services::v1::{
-    CreateImageRequest, DeleteImageRequest, GetImageRequest, Image as Record, ListImagesRequest,
-    UpdateImageRequest,
-};
-use containerd_client::types::Descriptor;
+use containerd_client::services::v1::{DeleteImageRequest, ListImagesRequest};
 use futures::StreamExt;
-use prost_types::FieldMask;
 
-use super::archive::{self, Contents};
-use super::connect::Space;
 use super::container::{tags, timestamp};
-use super::error::{Answered, failed};
+use super::error::Answered;
 use super::inventory::Reader;
 use super::lease::Lease;
-use super::{content, create, image, unpack};
+use super::{create, image, import};
 use crate::model::resource::{Image, Kind, ResourceId};
 use crate::provider::{Done, Images, Page, Token};
 use crate::{ErrorKind, Result};
@@ -68,15 +59,10 @@ impl Images for Reader {
     ) -> Result<Done> {
         let namespace = create::location(self, location).await?;
         let space = self.space(&namespace)?;
-        let path = PathBuf::from(archive);
-        let contents =
-            tokio::task::spawn_blocking(move || archive::read(&path)).await.map_err(|error| {
-                failed(ErrorKind::Unavailable, "read the archive", archive, "the reading thread failed")
-                    .with_source(error)
-            })??;
-        let names = names(&contents, name, archive)?;
+        let contents = import::contents(archive).await?;
+        let names = import::names(&contents, name, archive)?;
         let lease = Lease::take(&space).await?;
-        let imported = import(lease.space(), &contents, &names, archive).await;
+        let imported = import::import(lease.space(), &contents, &names, archive).await;
         lease.over().await;
         let changed = imported?;
         let id = |name: &String| self.scope.id(&namespace, Kind::Image, name);
@@ -97,97 +83,5 @@ impl Images for Reader {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Done::already()),
             Err(error) => Err(error),
         }
-    }
-}
-
-/// The names that the images of an archive get.
-fn names(contents: &Contents, wanted: Option<&str>, archive: &str) -> Result<Vec<String>> {
-    let invalid = |reason: &str| failed(ErrorKind::Invalid, "import the image", archive, reason);
-    let digest = contents.images.first().map(|image| &image.digest);
-    match wanted {
-        Some(wanted) if contents.images.iter().all(|image| Some(&image.digest) == digest) => {
-            Ok(vec![archive::normalized(wanted)])
-        }
-        Some(_) => {
-            Err(invalid("it holds several images, which cannot all have one name; leave the name out"))
-        }
-        None => {
-            let names = contents.images.iter().map(|image| image.name.clone()).collect::<Option<Vec<_>>>();
-            names.ok_or_else(|| invalid("it does not say how its image is called; name it"))
-        }
-    }
-}
-
-/// Stores what the archive holds, makes the records and unpacks the layers. Whether anything was not so already.
-async fn import(space: &Space, contents: &Contents, names: &[String], archive: &str) -> Result<bool> {
-    for blob in &contents.blobs {
-        content::write(space, blob, archive).await?;
-    }
-    for (digest, labels) in &contents.labels {
-        content::label(space, digest, labels.clone()).await?;
-    }
-    let mut changed = false;
-    for (name, found) in names.iter().zip(&contents.images) {
-        let target = Descriptor {
-            media_type: found.media_type.clone(),
-            digest: found.digest.clone(),
-            size: i64::try_from(found.size).unwrap_or(i64::MAX),
-            ..Descriptor::default()
-        };
-        let record = Record { name: name.clone(), target: Some(target), ..Record::default() };
-        // Before there is a record that promises it: an image that is not for this machine is refused whole.
-        let resolved = image::resolved(space, &record).await?;
-        unpack::unpack(space, &resolved, unpack::SNAPSHOTTER).await?;
-        changed |= write_record(space, record).await?;
-    }
-    Ok(changed)
-}
-
-async fn write_record(space: &Space, record: Record) -> Result<bool> {
-    let name = record.name.clone();
-    let mut client = space.images().await?;
-    let request = CreateImageRequest { image: Some(record.clone()), ..CreateImageRequest::default() };
-    match client.create(space.request(request)).await.answered("make the image", &name) {
-        Ok(_) => return Ok(true),
-        Err(error) if error.kind() == ErrorKind::Conflict => {}
-        Err(error) => return Err(error),
-    }
-    let there = client.get(space.request(GetImageRequest { name: name.clone() })).await;
-    let there = there.answered("find the image", &name)?.image.and_then(|image| image.target);
-    if there.map(|target| target.digest) == record.target.as_ref().map(|target| target.digest.clone()) {
-        return Ok(false);
-    }
-    let mask = FieldMask { paths: vec!["target".into()] };
-    let request =
-        UpdateImageRequest { image: Some(record), update_mask: Some(mask), ..UpdateImageRequest::default() };
-    client.update(space.request(request)).await.answered("change the image", &name)?;
-    Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::archive::Found;
-    use super::*;
-
-    fn contents(images: &[(Option<&str>, &str)]) -> Contents {
-        let image = |(name, digest): &(Option<&str>, &str)| Found {
-            name: name.map(str::to_owned),
-            media_type: String::new(),
-            digest: (*digest).to_owned(),
-            size: 1,
-        };
-        Contents { images: images.iter().map(image).collect(), ..Contents::default() }
-    }
-
-    #[test]
-    fn an_image_has_the_name_of_the_archive_or_the_one_that_is_given() {
-        let one = contents(&[(None, "a")]);
-        assert_eq!(names(&one, Some("x"), "f").unwrap(), ["docker.io/library/x:latest"]);
-        assert!(names(&one, None, "f").unwrap_err().reason().contains("name it"));
-        let two = contents(&[(Some("a.b/c:1"), "a"), (Some("a.b/c:2"), "b")]);
-        assert_eq!(names(&two, None, "f").unwrap(), ["a.b/c:1", "a.b/c:2"]);
-        assert!(names(&two, Some("x"), "f").is_err());
-        let same = contents(&[(Some("a.b/c:1"), "a"), (Some("a.b/c:2"), "a")]);
-        assert_eq!(names(&same, Some("a.b/c:3"), "f").unwrap(), ["a.b/c:3"]);
     }
 }

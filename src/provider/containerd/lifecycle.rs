@@ -10,7 +10,7 @@ use super::state::Seen;
 use super::{create, resize, unpack};
 use crate::model::resource::{ResourceId, State};
 use crate::provider::{Consents, Done, InstanceSpec, Lifecycle, ResizePolicy, SizeSpec, Stop, Token};
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 #[async_trait]
 impl Lifecycle for Reader {
@@ -52,12 +52,14 @@ impl Lifecycle for Reader {
         };
         let running = Running { space: &space, container: &container };
         let seen = running.seen().await?;
+        let mut ended = false;
         match (&seen, seen.state()) {
             (Seen::Absent, _) => {}
             (_, State::Stopped) => running.bury().await.map(drop)?,
             _ if consents.running => {
                 running.kill_now().await?;
-                running.bury().await?;
+                ended = true;
+                running.bury().await.map_err(Error::partly_done)?;
             }
             _ => {
                 let reason = "it runs; stop it first, or consent to ending it";
@@ -65,8 +67,13 @@ impl Lifecycle for Reader {
             }
         }
         let request = space.request(DeleteContainerRequest { id: container.id.clone() });
-        let deleted = space.containers().await?.delete(request).await;
-        match deleted.answered("delete", &container.id) {
+        let deleted = match space.containers().await {
+            Ok(mut client) => client.delete(request).await.answered("delete", &container.id),
+            Err(error) => Err(error),
+        };
+        match deleted {
+            // It was running when this began.
+            Err(error) if error.kind() != ErrorKind::NotFound && ended => return Err(error.partly_done()),
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }

@@ -4,7 +4,7 @@
 //! One that does not answer in time is silent, and from then on nobody waits for it: it is asked beside the others, and
 //! counts again when it has answered. So a hung shim costs the other containers one deadline, once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use containerd_client::services::v1::MetricsRequest;
@@ -68,7 +68,10 @@ impl Meter {
             let all = client.metrics(space.request(MetricsRequest { filters: Vec::new() }));
             match within(half, "read metrics of", space.name(), all).await {
                 Ok(all) => {
-                    metered.found = all.metrics.into_iter().map(|one| (one.id.clone(), one)).collect();
+                    // It answers for all tasks; what one that has ended left in its control group measures nothing.
+                    let running: HashSet<&str> = running.iter().map(String::as_str).collect();
+                    let found = all.metrics.into_iter().filter(|one| running.contains(one.id.as_str()));
+                    metered.found = found.map(|one| (one.id.clone(), one)).collect();
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => {}
                 Err(error) => return Err(error),

@@ -12,6 +12,7 @@ use crate::provider::mapping::Rule;
 use crate::provider::mapping::convert::{Reading, converted};
 use crate::provider::mapping::rows::{Batches, Pending, Values, add, each, scope};
 use crate::provider::rates::Rates;
+use crate::provider::status::{columns, gone};
 
 /// Tags that containers of pods have.
 const POD_TAGS: [&str; 3] = ["tag_k8s_pod_name", "tag_k8s_namespace_name", "tag_k8s_container_name"];
@@ -113,18 +114,12 @@ impl<'m> Rows<'m> {
         let figure = |name: &str| measured.message.and_then(|(_, reading)| reading.params.float(name));
         let uptime = instance.started_at.map(|started| (self.tick - started.0).max(0) as f64 / 1e9);
         let mut values = pod_tags(instance);
+        values.extend(columns(status, &instance.size));
         values.extend([
-            ("state", status.state.as_str().into()),
-            ("up", status.state.is_up().into()),
             ("uptime_seconds", uptime.into()),
             ("stuck", runs.then_some(measured.silent || status.state == State::Unknown).into()),
             ("processes", figure("pids.current").into()),
             ("processes_limit", figure("derived.processes_limit").into()),
-            ("provider_state", (&status.provider_state).into()),
-            ("reason", status.reason.as_ref().into()),
-            ("size", instance.size.name.as_ref().into()),
-            ("vcpus", instance.size.vcpus.and_then(|vcpus| f64::try_from(vcpus).ok()).into()),
-            ("memory_bytes", instance.size.memory_bytes.map(|bytes| bytes as f64).into()),
             ("restarts", measured.restarts.into()),
         ]);
         self.batches.row("status", identity, self.tick, &values)
@@ -133,7 +128,7 @@ impl<'m> Rows<'m> {
     /// Adds the last row of a container that is gone.
     pub(super) fn deleted(&mut self, instance: &Instance) -> Result<()> {
         let mut values = pod_tags(instance);
-        values.extend([("state", State::Deleted.as_str().into()), ("up", false.into())]);
+        values.extend(gone());
         self.batches.row("status", &identity(instance), self.tick, &values)
     }
 

@@ -19,6 +19,7 @@ mod events;
 mod figures;
 mod image;
 mod images;
+mod import;
 mod inventory;
 mod lease;
 mod lifecycle;
@@ -85,6 +86,7 @@ impl Provider for ContainerdProvider {
             resize_stopped: true,
             images: true,
             import_images: true,
+            delete_images: true,
             sizes: self.reader.flavours.has_sizes(),
             prices: self.reader.flavours.has_prices(),
             ..Capabilities::default()
@@ -108,6 +110,9 @@ impl Provider for ContainerdProvider {
     }
 
     async fn plan(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
-        planning::plan(&self.reader, wanted, now)
+        if let Action::ImportImage { archive, location, name } = wanted {
+            return import::plan(&self.reader, wanted, archive, location.as_deref(), name.as_deref()).await;
+        }
+        planning::plan(&self.reader, wanted, now).await
     }
 }

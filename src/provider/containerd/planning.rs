@@ -1,19 +1,45 @@
 //! Plans of changes: what a change of a container brings with it.
 
+use rust_decimal::prelude::ToPrimitive;
+
+use super::error::failed;
+use super::figures::Machine;
 use super::inventory::Reader;
-use crate::Result;
+use super::{create, signal};
 use crate::model::resource::{Cost, Instance, Size, State};
-use crate::provider::{Action, Downtime, Leftover, Plan, SizeSpec, Step};
+use crate::provider::{Action, Consents, Downtime, Leftover, Plan, SizeSpec, Step};
+use crate::{ErrorKind, Result};
 
 /// The steps of a change; `now` is the container as it is.
 ///
 /// # Errors
 /// The change cannot be made.
-pub(super) fn plan(reader: &Reader, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
+pub(super) async fn plan(reader: &Reader, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
+    match (wanted, now) {
+        (Action::CreateInstance { spec }, _) => create::look(reader, spec).await?,
+        (Action::Stop { how, .. } | Action::Restart { how, .. }, _) => {
+            how.signal.as_deref().map(signal::number).transpose()?;
+        }
+        (Action::DeleteInstance { consents, .. }, Some(now)) => refuse_running(now, *consents)?,
+        _ => {}
+    }
+    planned(reader, wanted, now)
+}
+
+/// A container that runs is not deleted without a word about that.
+fn refuse_running(now: &Instance, consents: Consents) -> Result<()> {
+    if now.state() == State::Stopped || now.state().is_up().is_none() || consents.running {
+        return Ok(());
+    }
+    Err(failed(ErrorKind::Conflict, "delete", now.label(), "it runs; stop it first, or add --running"))
+}
+
+fn planned(reader: &Reader, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
     let plan = Plan::simple(wanted, now);
     match (wanted, now) {
         (Action::CreateInstance { spec }, _) => {
             let size = reader.flavours.resolved(&spec.size)?;
+            fits(&size)?;
             let cost = reader.flavours.cost(&size_of(&size))?;
             let unlimited = size.vcpus.is_none() || size.memory_bytes.is_none();
             let plan = Plan { price_delta: cost, ..plan };
@@ -37,6 +63,7 @@ pub(super) fn plan(reader: &Reader, wanted: &Action, now: Option<&Instance>) -> 
 
 fn resize(reader: &Reader, plan: Plan, size: &SizeSpec, now: &Instance) -> Result<Plan> {
     let size = reader.flavours.resolved(size)?;
+    fits(&size)?;
     let new = Size {
         name: size.name.clone(),
         vcpus: size.vcpus.or(now.size.vcpus),
@@ -72,6 +99,16 @@ fn resize(reader: &Reader, plan: Plan, size: &SizeSpec, now: &Instance) -> Resul
     })
 }
 
+/// More processors than there are would be a limit that says nothing, and a wrong figure in every row.
+fn fits(size: &SizeSpec) -> Result<()> {
+    let (Some(here), Some(vcpus)) = (Machine::read().cores, size.vcpus) else { return Ok(()) };
+    if vcpus.to_f64().is_some_and(|vcpus| vcpus <= here) {
+        return Ok(());
+    }
+    let reason = format!("it has {here} processors; {vcpus} are more than a container can get");
+    Err(failed(ErrorKind::Invalid, "use the size on", "this machine", reason))
+}
+
 fn same(one: &Size, other: &Size) -> bool {
     (&one.name, one.vcpus, one.memory_bytes) == (&other.name, other.vcpus, other.memory_bytes)
 }
@@ -95,7 +132,7 @@ mod tests {
     use super::super::container::instance;
     use super::super::state::Seen;
     use super::*;
-    use crate::provider::{Consents, ResizePolicy};
+    use crate::provider::ResizePolicy;
 
     fn now() -> (Reader, Instance) {
         let reader = Reader::new(&Config::default()).unwrap();
@@ -121,15 +158,26 @@ mod tests {
     #[test]
     fn a_size_is_changed_without_downtime_and_back_where_that_can_be_said() {
         let (reader, now) = now();
-        let made = plan(&reader, &wanted(&now, None, Some(32 << 20)), Some(&now)).unwrap();
+        let made = planned(&reader, &wanted(&now, None, Some(32 << 20)), Some(&now)).unwrap();
         assert_eq!((made.downtime, made.steps.len()), (Downtime::None, 1));
-        let Some(Action::Resize { size, .. }) = &made.steps[0].undo else { panic!("{made}") };
+        let [Action::Resize { size, .. }] = &made.steps[0].undo[..] else { panic!("{made}") };
         assert_eq!(size.memory_bytes, Some(64 << 20));
         assert!(made.notes[0].contains("next start"));
-        let limit = plan(&reader, &wanted(&now, Some("1"), None), Some(&now)).unwrap();
-        assert_eq!(limit.steps[0].undo, None);
-        let nothing = plan(&reader, &wanted(&now, None, Some(64 << 20)), Some(&now)).unwrap();
+        let limit = planned(&reader, &wanted(&now, Some("1"), None), Some(&now)).unwrap();
+        assert_eq!(limit.steps[0].undo, []);
+        let nothing = planned(&reader, &wanted(&now, None, Some(64 << 20)), Some(&now)).unwrap();
         assert!(nothing.already.is_some() && nothing.steps.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_before_it_is_tried() {
+        let (reader, mut now) = now();
+        let huge = planned(&reader, &wanted(&now, Some("9999"), None), Some(&now)).unwrap_err();
+        assert!(huge.to_string().contains("processors"), "{huge}");
+        now.status.state = State::Running;
+        let refused = refuse_running(&now, Consents::default()).unwrap_err();
+        assert!(refused.to_string().contains("--running"), "{refused}");
+        assert!(refuse_running(&now, Consents { running: true, ..Consents::default() }).is_ok());
     }
 
     #[test]
@@ -137,7 +185,7 @@ mod tests {
         let (reader, now) = now();
         let action =
             Action::DeleteInstance { instance: now.id.clone().into(), consents: Consents::default() };
-        let made = plan(&reader, &action, Some(&now)).unwrap();
+        let made = planned(&reader, &action, Some(&now)).unwrap();
         assert!(made.leaves[0].what.contains("the image i"));
         assert_eq!((made.steps.len(), made.downtime), (1, Downtime::Deleted));
     }

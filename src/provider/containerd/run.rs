@@ -124,11 +124,14 @@ impl Running<'_> {
         if !self.ended_within(how.grace.0).await? {
             if !how.force {
                 let reason = format!(
-                    "it did not stop within {} of signal {number}; it runs on. Stop it with force to kill it",
+                    "it did not stop within {} of signal {number}; it is still there. Stop it with force to kill it",
                     how.grace
                 );
                 // Asking again waits as long again, and that is for a person to decide.
                 let error = failed(ErrorKind::Unavailable, "stop", self.id(), reason);
+                if paused && let Err(left) = self.pause().await {
+                    tracing::debug!("it stood still before it was asked to stop: {}", left.chain());
+                }
                 return Err(error.with_retry(Retry::Never));
             }
             self.kill_now().await?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::KvmProvider;
 use super::definition::{DiskXml, free_target};
-use super::domain::{Behind, Disk};
+use super::domain::Disk;
 use super::error::{During, refused};
 use super::link::{Guest, Link};
 use super::volumes::{Described, users};
@@ -81,52 +81,67 @@ pub(super) fn disk_xml(volume: &Described, target: String) -> DiskXml {
     DiskXml { path: volume.path.clone(), block: volume.block, format: volume.driver().to_owned(), target }
 }
 
-/// Takes a volume away from a guest. One that runs has to agree, and is waited for.
+/// Takes a volume away from a guest. One that runs has to agree, and is waited for; only then its description changes too,
+/// so that a guest that does not agree has what it had.
 pub(super) async fn detach(
     provider: &KvmProvider,
     volume: &ResourceId,
     instance: &ResourceId,
 ) -> Result<Done> {
     let ids = (volume.clone(), instance.clone());
-    let begun = provider.call(DETACH, move |link| begin_detach(link, &ids.0, &ids.1)).await?;
-    let Some(behind) = begun else { return Ok(Done::already()) };
+    let asked = provider.call(DETACH, move |link| ask(link, &ids.0, &ids.1)).await?;
     let until = Instant::now() + LET_GO;
     loop {
-        let (instance, behind) = (instance.clone(), behind.clone());
-        let gone = provider
-            .call(DETACH, move |link| {
-                let guest = link.guest(DETACH, &instance)?;
-                Ok(!guest.is_active() || guest.now(DETACH)?.disk_of(&behind).is_none())
-            })
-            .await?;
-        if gone {
-            return Ok(Done::changed());
-        }
-        if Instant::now() >= until {
-            let reason = "the guest has not let go of it; it may be in use there, or the guest still boots. \
-                          Try again, or stop the guest";
-            return Err(refused(ErrorKind::Conflict, DETACH, &volume.native_id, reason));
+        let ids = (volume.clone(), instance.clone());
+        let step = provider.call(DETACH, move |link| let_go(link, &ids.0, &ids.1)).await;
+        match step {
+            Ok(Some(changed)) if asked || changed => return Ok(Done::changed()),
+            Ok(Some(_)) => return Ok(Done::already()),
+            Ok(None) if Instant::now() >= until => {
+                let reason = "the guest has not let go of it; it may be in use there, or the guest still boots. \
+                              Try again, or stop the guest";
+                // It was asked to, and may still do so.
+                return Err(refused(ErrorKind::Conflict, DETACH, &volume.native_id, reason).partly_done());
+            }
+            Ok(None) => {}
+            Err(error) => return Err(if asked { error.partly_done() } else { error }),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-/// Asks for it; gives back what is asked for, if it is there at all.
-fn begin_detach(link: &Link, volume: &ResourceId, instance: &ResourceId) -> Result<Option<Behind>> {
+/// Asks a running guest to let go of a volume, if it has it.
+fn ask(link: &Link, volume: &ResourceId, instance: &ResourceId) -> Result<bool> {
     let guest = link.guest(DETACH, instance)?;
     let (_, behind) = link.volume(DETACH, volume)?;
-    let flags = guest.flags()?;
-    let mut found = false;
-    let mut take = |disk: Option<&Disk>, flag: u32| -> Result<()> {
-        if let Some(disk) = disk.filter(|_| flags & flag != 0) {
-            found = true;
-            detach_one(&guest, disk, flag).during(DETACH, &volume.native_id)?;
-        }
-        Ok(())
-    };
-    take(guest.now(DETACH)?.disk_of(&behind), virt_sys::VIR_DOMAIN_AFFECT_LIVE)?;
-    take(guest.next(DETACH)?.disk_of(&behind), virt_sys::VIR_DOMAIN_AFFECT_CONFIG)?;
-    Ok(found.then_some(behind))
+    if !guest.is_active() {
+        return Ok(false);
+    }
+    let now = guest.now(DETACH)?;
+    let Some(disk) = now.disk_of(&behind) else { return Ok(false) };
+    match detach_one(&guest, disk, virt_sys::VIR_DOMAIN_AFFECT_LIVE) {
+        Ok(_) => Ok(true),
+        // Somebody asked before, and it has not come to it yet.
+        Err(error) if error.message().contains("in the process of unplug") => Ok(true),
+        Err(error) => Err(error).during(DETACH, &volume.native_id),
+    }
+}
+
+/// Takes a volume out of the description of a guest that has let go of it, and says whether it was there; none while the
+/// guest has not let go.
+fn let_go(link: &Link, volume: &ResourceId, instance: &ResourceId) -> Result<Option<bool>> {
+    let guest = link.guest(DETACH, instance)?;
+    let (_, behind) = link.volume(DETACH, volume)?;
+    if guest.is_active() && guest.now(DETACH)?.disk_of(&behind).is_some() {
+        return Ok(None);
+    }
+    if guest.flags()? & virt_sys::VIR_DOMAIN_AFFECT_CONFIG == 0 {
+        return Ok(Some(false));
+    }
+    let next = guest.next(DETACH)?;
+    let Some(disk) = next.disk_of(&behind) else { return Ok(Some(false)) };
+    detach_one(&guest, disk, virt_sys::VIR_DOMAIN_AFFECT_CONFIG).during(DETACH, &volume.native_id)?;
+    Ok(Some(true))
 }
 
 fn detach_one(guest: &Guest, disk: &Disk, flag: u32) -> Result<u32, virt::error::Error> {

@@ -75,15 +75,11 @@ impl Change {
                 Some(State::Running),
                 &["unpaused", "migrated", "from snapshot", "post-copy", "post-copy failed"],
             ),
-            (virt_sys::VIR_DOMAIN_EVENT_STOPPED, _) => {
-                let failed = matches!(
-                    detail,
-                    virt_sys::VIR_DOMAIN_EVENT_STOPPED_CRASHED | virt_sys::VIR_DOMAIN_EVENT_STOPPED_FAILED
-                );
-                let reasons =
-                    &["shutdown", "destroyed", "crashed", "migrated", "saved", "failed", "from snapshot"];
-                ("stopped", Some(if failed { State::Failed } else { State::Stopped }), reasons)
-            }
+            (virt_sys::VIR_DOMAIN_EVENT_STOPPED, _) => (
+                "stopped",
+                Some(State::Stopped),
+                &["shutdown", "destroyed", "crashed", "migrated", "saved", "failed", "from snapshot"],
+            ),
             (virt_sys::VIR_DOMAIN_EVENT_SHUTDOWN, _) => {
                 ("shutdown", Some(State::Stopping), &["finished", "by the guest", "by the host"])
             }
@@ -118,7 +114,7 @@ mod tests {
         assert_eq!(told(2, 1), ("started", Some("Running"), Some("migrated")));
         assert_eq!(told(3, 2), ("suspended", Some("Failed"), Some("I/O error")));
         assert_eq!(told(5, 1), ("stopped", Some("Stopped"), Some("destroyed")));
-        assert_eq!(told(5, 2), ("stopped", Some("Failed"), Some("crashed")));
+        assert_eq!(told(5, 2), ("stopped", Some("Stopped"), Some("crashed")));
         assert_eq!(told(8, 0), ("crashed", Some("Failed"), Some("panicked")));
         assert_eq!(told(77, 0).0, "unknown");
         assert_eq!(Change::Rebooted.told().event, "rebooted");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use virt::error::Error as Libvirt;
 
-use super::error::{is_broken, translated};
+use super::error::{is_broken, translated, unconnected};
 use super::mailbox::Mailbox;
 use super::sys::Connection;
 use crate::{Error, ErrorKind, Result, Retry};
@@ -112,7 +112,7 @@ impl Session {
             }
             Err(error) => {
                 let message = error.message().to_owned();
-                let error = translated("connect", &self.uri, error);
+                let error = unconnected(&self.uri, error);
                 let pause =
                     self.failure.as_ref().map_or(BACKOFF.0, |failure| failure.pause * 2).min(BACKOFF.1);
                 // Many collectors must not come back in step after a restart.

@@ -6,6 +6,8 @@ use roxmltree::Node;
 
 use super::xml::{at, bytes, child, children, parsed, text};
 use crate::Result;
+use crate::model::resource::Size;
+use crate::provider::flavours::name_of;
 
 /// The name space of what we write into a guest's description.
 pub(super) const NAMESPACE: &str = "https://barograph.dev/libvirt/1";
@@ -115,6 +117,20 @@ impl Definition {
             nvram: owned(&["os", "nvram"]),
             mark: child(domain, "metadata").map(Mark::read).unwrap_or_default(),
         })
+    }
+
+    /// What it may use; `sizes` are those that have names.
+    pub(super) fn size(&self, sizes: &[Size]) -> Size {
+        let (vcpus, memory) = (Some(self.vcpus.into()), Some(self.memory).filter(|bytes| *bytes > 0));
+        Size {
+            name: name_of(sizes, vcpus, memory),
+            vcpus,
+            memory_bytes: memory,
+            max_vcpus: Some(self.max_vcpus.into()),
+            max_memory_bytes: Some(self.max_memory).filter(|bytes| *bytes > 0),
+            architecture: self.architecture.clone(),
+            ..Size::default()
+        }
     }
 
     /// The disk with this behind it.

@@ -6,11 +6,30 @@ use crate::{Error, ErrorKind, Result, Retry};
 
 /// What a libvirt call said, with what was tried on what.
 pub(super) fn translated(operation: &str, resource: &str, error: Libvirt) -> Error {
-    let (kind, reason) = kind(error.code(), error.message());
-    let translated = Error::new(kind, operation, reason);
+    let (kind, hint) = kind(is_broken(&error), error.code(), error.message());
+    explained(operation, resource, kind, hint, error)
+}
+
+/// What an attempt to connect said.
+pub(super) fn unconnected(uri: &str, error: Libvirt) -> Error {
+    let (kind, hint) = kind(true, error.code(), error.message());
+    explained("connect", uri, kind, hint, error).nothing_done()
+}
+
+fn explained(
+    operation: &str,
+    resource: &str,
+    kind: ErrorKind,
+    hint: Option<&'static str>,
+    error: Libvirt,
+) -> Error {
+    let translated = match hint {
+        Some(hint) => Error::new(kind, operation, hint).with_source(error),
+        None => Error::new(kind, operation, error.message()),
+    };
     // A socket's permissions can be changed while Barograph waits.
     let translated = if kind == ErrorKind::Denied { translated.with_retry(Retry::Later) } else { translated };
-    translated.with_provider("kvm").with_resource(resource).with_source(error)
+    translated.with_provider("kvm").with_resource(resource)
 }
 
 /// Whether the connection itself is gone, so that only a new one can help.
@@ -22,9 +41,26 @@ pub(super) fn is_broken(error: &Libvirt) -> bool {
         )
 }
 
-fn kind(code: ErrorNumber, message: &str) -> (ErrorKind, &'static str) {
+/// The kind, and what can be said better than libvirt's message does. `connecting` says that the trouble is with the
+/// connection and not with what was asked for.
+fn kind(connecting: bool, code: ErrorNumber, message: &str) -> (ErrorKind, Option<&'static str>) {
+    let hint = match known(code, message) {
+        Some((kind, hint)) => return (kind, Some(hint)),
+        None if !connecting => None,
+        None if message.contains("Permission denied") => {
+            let hint = "may not use libvirt's socket; join the group libvirt or run as root";
+            return (ErrorKind::Denied, Some(hint));
+        }
+        None if matches!(code, ErrorNumber::OperationFailed | ErrorNumber::InternalError) => None,
+        None => Some("libvirt does not answer; is its daemon running?"),
+    };
+    (ErrorKind::Unavailable, hint)
+}
+
+/// What a code or a message stands for, whatever was tried.
+fn known(code: ErrorNumber, message: &str) -> Option<(ErrorKind, &'static str)> {
     use ErrorNumber as N;
-    match code {
+    Some(match code {
         N::AuthFailed | N::AuthCancelled | N::AuthUnavailable => {
             (ErrorKind::Auth, "libvirt did not accept the sign-in; check polkit or the socket's settings")
         }
@@ -84,9 +120,6 @@ fn kind(code: ErrorNumber, message: &str) -> (ErrorKind, &'static str) {
         N::AgentUnresponsive | N::AgentUnsynced | N::AgentCommandTimeout => {
             (ErrorKind::Unavailable, "the agent inside the guest does not answer")
         }
-        _ if message.contains("Permission denied") => {
-            (ErrorKind::Denied, "may not use libvirt's socket; join the group libvirt or run as root")
-        }
         _ if message.to_ascii_lowercase().contains("cannot allocate memory") => {
             (ErrorKind::Capacity, NO_MEMORY)
         }
@@ -97,32 +130,39 @@ fn kind(code: ErrorNumber, message: &str) -> (ErrorKind, &'static str) {
             ErrorKind::Unsupported,
             "the hypervisor lacks a program for it; its message says which to install",
         ),
-        N::OperationFailed | N::InternalError | N::OperationAborted | N::HookScriptFailed => {
-            (ErrorKind::Unavailable, FAILED)
-        }
-        _ => (ErrorKind::Unavailable, "libvirt does not answer; is its daemon running?"),
-    }
+        _ => return None,
+    })
 }
 
 const NO_MEMORY: &str = "the hypervisor has no memory for it; stop another guest or choose a smaller size";
-/// What libvirt tried and could not do: doing it again at once gives the same answer.
-const FAILED: &str = "libvirt tried and could not do it; its message says why";
-
 /// What a call of management said.
 pub(super) trait During<T> {
-    /// With what was tried on what.
+    /// With what was tried on what. One call of libvirt's that fails leaves nothing behind; a verb of several says itself
+    /// what the earlier ones left.
     fn during(self, operation: &str, resource: &str) -> Result<T>;
 }
 
 impl<T> During<T> for Result<T, Libvirt> {
     fn during(self, operation: &str, resource: &str) -> Result<T> {
         self.map_err(|error| {
-            let failed = matches!(error.code(), ErrorNumber::OperationFailed | ErrorNumber::InternalError)
-                && !is_broken(&error);
+            let (broken, code) = (is_broken(&error), error.code());
             let error = translated(operation, resource, error);
-            if failed { error.with_retry(Retry::Never) } else { error }
+            // What the daemon makes of a call whose connection broke is not known.
+            let error = if broken { error.partly_done() } else { error };
+            if may_pass(broken, code) { error } else { error.with_retry(Retry::Never).nothing_done() }
         })
     }
+}
+
+/// Whether a change that failed is worth another try at once: the connection was the trouble, or the guest was busy. What
+/// libvirt tried and could not do it cannot do a moment later either.
+fn may_pass(connecting: bool, code: ErrorNumber) -> bool {
+    use ErrorNumber as N;
+    connecting
+        || matches!(
+            code,
+            N::OperationTimeout | N::AgentUnresponsive | N::AgentUnsynced | N::AgentCommandTimeout
+        )
 }
 
 /// An error of our own about a guest or another resource.
@@ -137,11 +177,12 @@ pub(super) fn refused(
 
 #[cfg(test)]
 mod tests {
+    use super::super::sys;
     use super::*;
 
     #[test]
     fn the_code_decides_and_a_missing_daemon_can_come_back() {
-        let kind_of = |code, message| kind(code, message).0;
+        let kind_of = |code, message| kind(true, code, message).0;
         assert_eq!(kind_of(ErrorNumber::AuthFailed, ""), ErrorKind::Auth);
         assert_eq!(kind_of(ErrorNumber::AccessDenied, ""), ErrorKind::Denied);
         assert_eq!(kind_of(ErrorNumber::NoDomain, ""), ErrorKind::NotFound);
@@ -165,7 +206,44 @@ mod tests {
         ] {
             assert_eq!(kind_of(code, ""), wanted, "{code:?}");
         }
+        assert!(kind(true, ErrorNumber::SystemError, "gone").1.unwrap().contains("daemon"));
         let full = "cannot set up guest memory 'pc.ram': Cannot allocate memory";
         assert_eq!(kind_of(ErrorNumber::InternalError, full), ErrorKind::Capacity);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_not_said_of_the_socket() {
+        for (code, message) in [
+            (
+                ErrorNumber::SystemError,
+                "Cannot access storage file '/p/a' (as uid:64055): No such file or directory",
+            ),
+            (ErrorNumber::SystemError, "Cannot access storage file '/p/a' (as uid:64055): Permission denied"),
+            (ErrorNumber::InternalError, "process exited: Could not open '/p/a': Permission denied"),
+            (ErrorNumber::OperationFailed, "Failed to terminate process 7"),
+        ] {
+            assert_eq!(
+                kind(false, code, message),
+                (ErrorKind::Unavailable, None),
+                "{message}: it speaks for itself"
+            );
+            assert!(!may_pass(false, code), "{message}: the same a moment later");
+        }
+        assert!(may_pass(true, ErrorNumber::SystemError));
+        assert!(may_pass(false, ErrorNumber::OperationTimeout), "the guest is busy, and not for ever");
+        assert!(!may_pass(false, ErrorNumber::AccessDenied));
+    }
+
+    #[test]
+    fn libvirts_message_is_the_reason_where_there_is_no_better() {
+        sys::prepare();
+        let connect = virt::connect::Connect::open(Some("test:///default")).unwrap();
+        let error = virt::domain::Domain::lookup_by_name(&connect, "nobody").unwrap_err();
+        let message = error.message().to_owned();
+        let told = explained("start", "nobody", ErrorKind::Unavailable, None, error.clone());
+        assert_eq!(told.chain(), format!("kvm: cannot start nobody: {message}"));
+        let told = Err::<(), _>(error).during("start", "nobody").unwrap_err();
+        assert_eq!((told.kind(), told.retry()), (ErrorKind::NotFound, Retry::Never));
+        assert!(told.chain().contains(&message), "{}", told.chain());
     }
 }

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::change::Change;
 use super::mailbox::Event;
+use super::raw::Listed;
 use super::state::Native;
-use super::sys::{Listed, Named, Record};
+use super::sys::{Named, Record};
+use crate::model::resource::Size;
+use crate::provider::flavours::name_of;
 use crate::provider::rates::Rates;
 
 /// A start that was heard of belongs to no run that is first seen later than this.
@@ -22,6 +25,8 @@ pub(super) struct Guest {
     pub(super) run: Option<u32>,
     /// libvirt's state of it.
     pub(super) state: Native,
+    /// Whether its memory is kept in a file (managed save).
+    pub(super) saved: bool,
     /// Processors that it has, or will have.
     pub(super) vcpus: Option<u32>,
     /// Memory that it has, or will have, in KiB.
@@ -32,6 +37,14 @@ pub(super) struct Guest {
     pub(super) restarts: i64,
     /// Counters of this run: they begin at zero with each run.
     pub(super) rates: Rates<String>,
+}
+
+impl Guest {
+    /// What it may use; `sizes` are those that have names.
+    pub(super) fn size(&self, sizes: &[Size]) -> Size {
+        let (vcpus, memory) = (self.vcpus.map(Into::into), self.memory_kib.map(|kib| kib * 1024));
+        Size { name: name_of(sizes, vcpus, memory), vcpus, memory_bytes: memory, ..Size::default() }
+    }
 }
 
 /// The guests by UUID.
@@ -66,9 +79,9 @@ impl Inventory {
     /// Takes over a list. Gives back the guests that are gone, as uuid and name.
     pub(super) fn update(&mut self, list: Vec<Listed>) -> Vec<(String, String)> {
         let mut before = std::mem::take(&mut self.guests);
-        for Listed { guest, state, vcpus, memory_kib } in list {
+        for Listed { guest, state, saved, vcpus, memory_kib } in list {
             let old = before.remove(&guest.uuid);
-            let next = Guest { vcpus, memory_kib, ..self.next(old, &guest, state) };
+            let next = Guest { saved, vcpus, memory_kib, ..self.next(old, &guest, state) };
             self.guests.insert(guest.uuid, next);
         }
         self.listed = Some(Instant::now());
@@ -125,6 +138,7 @@ impl Inventory {
             name,
             run: now.run,
             state,
+            saved: false,
             vcpus: None,
             memory_kib: None,
             started,
@@ -141,7 +155,7 @@ mod tests {
 
     fn listed(uuid: &str, run: Option<u32>, state: u32) -> Listed {
         let guest = Named { uuid: uuid.into(), name: format!("guest-{uuid}"), run };
-        Listed { guest, state: (state, 0).into(), vcpus: Some(2), memory_kib: Some(1024) }
+        Listed { guest, state: (state, 0).into(), saved: false, vcpus: Some(2), memory_kib: Some(1024) }
     }
 
     fn record(uuid: &str, run: u32) -> Record {
@@ -200,6 +214,25 @@ mod tests {
         assert!(inventory.disagrees(&[record("a", 2)]), "another run");
         assert!(inventory.disagrees(&[]), "stopped");
         assert!(inventory.disagrees(&[record("a", 1), record("c", 3)]), "started");
+    }
+
+    #[test]
+    fn kept_memory_and_a_sizes_name_are_told_as_management_tells_them() {
+        let mut inventory = Inventory::default();
+        inventory.update(vec![Listed { saved: true, ..listed("a", None, 5) }]);
+        let kept = guest(&mut inventory, "a");
+        assert_eq!(kept.state.status(kept.saved).state.as_str(), "Suspended");
+        let small = Size {
+            name: Some("small".into()),
+            vcpus: Some(2.into()),
+            memory_bytes: Some(1 << 20),
+            ..Size::default()
+        };
+        assert_eq!(kept.size(std::slice::from_ref(&small)), small);
+        assert_eq!(kept.size(&[]).name, None);
+        inventory.update(vec![listed("a", None, 5)]);
+        let off = guest(&mut inventory, "a");
+        assert_eq!(off.state.status(off.saved).state.as_str(), "Stopped");
     }
 
     #[test]

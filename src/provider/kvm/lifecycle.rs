@@ -1,7 +1,5 @@
 //! The life of guests: define, start, stop, suspend, resume, undefine.
 
-use std::time::{Duration, Instant};
-
 use async_trait::async_trait;
 use virt::domain::Domain;
 use virt::network::Network;
@@ -15,28 +13,21 @@ use super::link::{Guest, Link, absent};
 use super::state::Native;
 use super::volumes::{Described, users};
 use super::{remove, resize};
-use crate::model::Span;
 use crate::model::resource::{Kind, ResourceId, State};
 use crate::provider::{
     Consents, DiskSpec, Done, InstanceSpec, Lifecycle, ResizePolicy, SizeSpec, Stop, Target, Token,
 };
 use crate::{ErrorKind, Result};
 
-/// How often a guest that is to stop is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// How often it is asked: one that boots does not hear the first time.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
-
 const CREATE: &str = "create";
 const START: &str = "start";
-const STOP: &str = "stop";
 const SUSPEND: &str = "suspend";
 const RESUME: &str = "resume";
 
 #[async_trait]
 impl Lifecycle for KvmProvider {
     async fn create(&self, spec: &InstanceSpec, token: Token) -> Result<Done> {
-        let size = self.sizes.resolve(&spec.size)?;
+        let size = self.resolved(&spec.size)?;
         let draft = Draft::new(spec, &size, token.0)?;
         let (disks, location) = (existing(spec)?, spec.location.clone());
         self.call(CREATE, move |link| {
@@ -54,9 +45,9 @@ impl Lifecycle for KvmProvider {
     async fn stop(&self, id: &ResourceId, how: &Stop, _token: Token) -> Result<Done> {
         if how.signal.is_some() {
             let reason = "a guest takes no signals; leave the signal out";
-            return Err(refused(ErrorKind::Invalid, STOP, id.native_id.as_str(), reason));
+            return Err(refused(ErrorKind::Invalid, "stop", id.native_id.as_str(), reason));
         }
-        self.stop_gently(id, how).await
+        super::stop::stop(self, id, how).await
     }
 
     async fn suspend(&self, id: &ResourceId, _token: Token) -> Result<Done> {
@@ -94,7 +85,7 @@ impl Lifecycle for KvmProvider {
         policy: ResizePolicy,
         token: Token,
     ) -> Result<Done> {
-        let (id, size) = (id.clone(), self.sizes.resolve(size)?);
+        let (id, size) = (id.clone(), self.resolved(size)?);
         // A balloon follows slowly: the same step must not ask twice.
         self.once(token, "resize", move |link| resize::resize(&link.guest("resize", &id)?, &size, policy))
             .await
@@ -106,7 +97,7 @@ impl Lifecycle for KvmProvider {
     }
 }
 
-fn wrong_state(operation: &str, guest: &Guest, state: State, hint: &str) -> crate::Error {
+pub(super) fn wrong_state(operation: &str, guest: &Guest, state: State, hint: &str) -> crate::Error {
     let reason = format!("the guest is {state}; {hint}");
     refused(ErrorKind::Conflict, operation, guest.name.as_str(), reason)
 }
@@ -137,7 +128,7 @@ fn create(link: &Link, draft: &Draft, disks: &[ResourceId]) -> Result<Done> {
             return Err(refused(ErrorKind::Conflict, CREATE, label, reason));
         }
         autostart(&found, draft)?;
-        return Ok(Done { made: Some(id), ..Done::already() });
+        return Ok(Done::made(id));
     }
     let host = look_at(link, draft)?;
     let guests = if disks.is_empty() { Vec::new() } else { link.definitions(CREATE)? };
@@ -156,8 +147,10 @@ fn create(link: &Link, draft: &Draft, disks: &[ResourceId]) -> Result<Done> {
     }
     let xml = draft.xml(&host, &written)?;
     let domain = Domain::define_xml(&link.connect, &xml).during(CREATE, label)?;
-    autostart(&domain, draft)?;
-    Ok(Done::made(id))
+    match autostart(&domain, draft) {
+        Ok(()) => Ok(Done::made(id)),
+        Err(error) => Err(if domain.undefine().is_ok() { error } else { error.partly_done() }),
+    }
 }
 
 fn autostart(domain: &Domain, draft: &Draft) -> Result<()> {
@@ -203,97 +196,5 @@ fn start(guest: &Guest) -> Result<Done> {
             Ok(state) if Native::from(state).state() == State::Running => Ok(Done::already()),
             _ => Err(error).during(START, &guest.name),
         },
-    }
-}
-
-impl KvmProvider {
-    /// Asks the guest to stop, again and again within the grace time. No thread waits meanwhile.
-    async fn stop_gently(&self, id: &ResourceId, how: &Stop) -> Result<Done> {
-        let begun = Instant::now();
-        let mut asked: Option<Instant> = None;
-        loop {
-            let over = begun.elapsed() >= how.grace.0;
-            let due = asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN);
-            let (target, force) = (id.clone(), how.force);
-            let first = asked.is_none();
-            let step =
-                self.call(STOP, move |link| look(link, &target, first, due && !over, over && force)).await?;
-            match step {
-                Look::Stopped if first => return Ok(Done::already()),
-                Look::Stopped => return Ok(Done::changed()),
-                Look::Forced => return Ok(Done::changed().note("it was powered off")),
-                Look::Running(name) if over => {
-                    let grace = Span(how.grace.0);
-                    let reason = format!(
-                        "the guest did not stop within {grace} and still runs: it may have no ACPI, or still boot. \
-                         Give it more time, or allow force"
-                    );
-                    return Err(refused(ErrorKind::Conflict, STOP, name, reason));
-                }
-                Look::Running(_) => {}
-            }
-            if due {
-                asked = Some(Instant::now());
-            }
-            let left = how.grace.0.saturating_sub(begun.elapsed());
-            tokio::time::sleep(LOOK_AGAIN.min(left).max(Duration::from_millis(10))).await;
-        }
-    }
-}
-
-/// What a look at a guest that is to stop has shown.
-enum Look {
-    Stopped,
-    Forced,
-    Running(String),
-}
-
-/// Looks at a guest that is to stop, and asks or forces it.
-fn look(link: &Link, id: &ResourceId, first: bool, ask: bool, force: bool) -> Result<Look> {
-    let found = if first { Some(link.guest(STOP, id)?) } else { link.guest_if_any(STOP, id)? };
-    // One without a definition is gone when it has stopped.
-    let Some(guest) = found else { return Ok(Look::Stopped) };
-    if !guest.is_active() {
-        return match (guest.is_saved(), force) {
-            (false, _) => Ok(Look::Stopped),
-            (true, true) => {
-                guest.domain.managed_save_remove(0).during(STOP, &guest.name)?;
-                Ok(Look::Forced)
-            }
-            (true, false) if first => {
-                let hint =
-                    "its memory is kept in a file: start it and stop it then, or allow force to give it up";
-                Err(wrong_state(STOP, &guest, State::Suspended, hint))
-            }
-            (true, false) => Ok(Look::Stopped),
-        };
-    }
-    if force {
-        return match absent(guest.domain.destroy().during(STOP, &guest.name)) {
-            Ok(_) => Ok(Look::Forced),
-            // It stopped by itself in the same moment.
-            Err(error) if error.kind() == ErrorKind::Conflict => Ok(Look::Stopped),
-            Err(error) => Err(error),
-        };
-    }
-    if ask {
-        request(&guest)?;
-    }
-    Ok(Look::Running(guest.name.clone()))
-}
-
-/// Asks a guest to stop. One that stands still cannot hear it: it goes on first.
-fn request(guest: &Guest) -> Result<()> {
-    match guest.native.state {
-        virt_sys::VIR_DOMAIN_PAUSED => drop(guest.domain.resume().during(STOP, &guest.name)?),
-        virt_sys::VIR_DOMAIN_PMSUSPENDED => drop(guest.domain.pm_wakeup(0).during(STOP, &guest.name)?),
-        virt_sys::VIR_DOMAIN_SHUTDOWN => return Ok(()),
-        _ => {}
-    }
-    match guest.domain.shutdown().during(STOP, &guest.name) {
-        Ok(_) => Ok(()),
-        // It stopped by itself in the same moment: the next look sees it.
-        Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
-        Err(error) => Err(error),
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Guest {
 impl Link {
     pub(super) fn open(uri: &str) -> Result<Self> {
         sys::prepare();
-        let failed = |error| error::translated("connect", uri, error);
+        let failed = |error| error::unconnected(uri, error);
         let connect = Connect::open(Some(&super::connect::unattended(uri))).map_err(failed)?;
         let mut link = Self { connect, host: String::new(), scope: super::scope(uri) };
         // Drivers inside this process have nothing to keep alive and say so with an error.

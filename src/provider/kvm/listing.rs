@@ -1,7 +1,5 @@
 //! What there is: the lists of all kinds, each read by one job on a worker.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use virt::domain::Domain;
@@ -9,7 +7,6 @@ use virt::domain::Domain;
 use super::domain::Definition;
 use super::error::During;
 use super::link::Link;
-use super::sizes::Sizes;
 use super::state::Native;
 use super::surroundings::{Surroundings, unless_missing};
 use super::{KvmProvider, raw};
@@ -32,15 +29,15 @@ impl Inventory for KvmProvider {
     }
 
     fn instances<'a>(&'a self, location: &'a str) -> Pages<'a, Instance> {
-        let sizes = &self.sizes;
         self.pages("list instances of", location, move || {
-            let sizes = sizes.clone();
-            move |link: &Link| instances(link, &sizes)
+            let sizes = self.flavours.sizes();
+            move |link: &Link| instances(link, sizes)
         })
     }
 
     async fn instance(&self, id: &ResourceId) -> Result<Instance> {
-        let (id, sizes) = (id.clone(), self.sizes.clone());
+        // A file that became wrong keeps nobody from seeing how a guest is; lists say what is wrong with it.
+        let (id, sizes) = (id.clone(), self.flavours.sizes().unwrap_or_default());
         self.call("read", move |link| {
             let guest = link.guest("read", &id)?;
             let mut errors = Vec::new();
@@ -53,8 +50,11 @@ impl Inventory for KvmProvider {
 
     fn sizes<'a>(&'a self, location: &'a str) -> Pages<'a, Size> {
         self.pages("list sizes of", location, move || {
-            let sizes = self.sizes.clone();
-            move |link: &Link| Ok(sizes.all(std::slice::from_ref(&link.host)).into())
+            let sizes = self.flavours.sizes();
+            move |link: &Link| {
+                let here = |size| Size { available_in: vec![link.host.clone()], ..size };
+                Ok(sizes?.into_iter().map(here).collect::<Vec<_>>().into())
+            }
         })
     }
 
@@ -81,7 +81,7 @@ impl Inventory for KvmProvider {
                 move |link| link.here(&location)
             })
             .await?;
-            Ok(self.price_list(location).into())
+            Ok(self.flavours.prices(&self.scope, location)?.into())
         })
     }
 }
@@ -109,16 +109,20 @@ impl KvmProvider {
 }
 
 /// All guests, with one call for the states of all.
-fn instances(link: &Link, sizes: &Sizes) -> Result<Page<Instance>> {
+fn instances(link: &Link, sizes: Result<Vec<Size>>) -> Result<Page<Instance>> {
     let mut errors = Vec::new();
+    let sizes = sizes.unwrap_or_else(|error| {
+        errors.push(error.with_provider("kvm"));
+        Vec::new()
+    });
     let around = Surroundings::read(link, &mut errors);
-    let saved = saved(link);
+    let saved = raw::saved(&link.connect);
     let mut items = Vec::new();
     for (domain, native) in raw::states(&link.connect).during("list instances of", &link.host)? {
         match read(&domain) {
             Ok(definition) => {
                 let saved = saved.contains(&definition.uuid);
-                items.push(instance(link, &around, sizes, definition, native, saved));
+                items.push(instance(link, &around, &sizes, definition, native, saved));
             }
             Err(error) => errors.extend(unless_missing(error)),
         }
@@ -133,17 +137,11 @@ fn read(domain: &Domain) -> Result<Definition> {
     Definition::read(&xml.during("read", &name)?, &name)
 }
 
-/// UUIDs of the guests whose memory is kept in a file. A driver that keeps none has none.
-fn saved(link: &Link) -> HashSet<String> {
-    let saved = link.connect.list_all_domains(virt_sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE);
-    saved.unwrap_or_default().iter().filter_map(|domain| domain.get_uuid_string().ok()).collect()
-}
-
 /// A guest in the words of the model.
 fn instance(
     link: &Link,
     around: &Surroundings,
-    sizes: &Sizes,
+    sizes: &[Size],
     guest: Definition,
     native: Native,
     saved: bool,
@@ -162,7 +160,7 @@ fn instance(
     Instance {
         id: link.id(Kind::Instance, &guest.uuid),
         status: native.status(saved),
-        size: sizes.of(&guest),
+        size: guest.size(sizes),
         zone: None,
         disks: guest.disks.iter().map(|disk| around.disk(link, disk)).collect(),
         interfaces: guest.interfaces.iter().map(|nic| around.interface(link, nic)).collect(),

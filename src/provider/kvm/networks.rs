@@ -42,9 +42,9 @@ fn create(link: &Link, spec: &NetworkSpec, token: Token) -> Result<Done> {
         let reason = "there is a network of that name; choose another name";
         return Err(refused(ErrorKind::Conflict, CREATE, label, reason));
     }
-    let (network, found) = match ours {
-        Some(network) => (network, true),
-        None => (network::Network::define_xml(&link.connect, &xml).during(CREATE, label)?, false),
+    let network = match ours {
+        Some(network) => network,
+        None => network::Network::define_xml(&link.connect, &xml).during(CREATE, label)?,
     };
     let active = network.is_active().during(CREATE, label)?;
     let begun = || {
@@ -54,11 +54,11 @@ fn create(link: &Link, spec: &NetworkSpec, token: Token) -> Result<Done> {
     if let Err(error) = begun() {
         // One that cannot be started is of no use to anybody.
         if !active {
-            let _ = network.undefine();
+            return Err(if network.undefine().is_ok() { error } else { error.partly_done() });
         }
         return Err(error);
     }
-    Ok(Done { changed: !(found && active), ..Done::made(id) })
+    Ok(Done::made(id))
 }
 
 fn definition(spec: &NetworkSpec, token: Token) -> Result<String> {

@@ -1,8 +1,8 @@
 //! Plans of what takes more than one call, or whose price a person should know before.
 
 use super::KvmProvider;
-use super::definition::Draft;
-use super::error::refused;
+use super::definition::{Amount, Draft};
+use super::error::{During, refused};
 use super::lifecycle::look_at;
 use super::link::Link;
 use super::pricing::{less, sum};
@@ -28,9 +28,23 @@ impl KvmProvider {
             Action::DeleteInstance { instance: Target::Id(id), consents } => {
                 self.plan_delete(wanted, id, *consents).await
             }
+            Action::Stop { instance: Target::Id(id), .. } if !self.is_kept(id).await? => {
+                // libvirt says that it is gone, and nothing can start it again.
+                let mut plan = simple().downtime(Downtime::Deleted);
+                for step in &mut plan.steps {
+                    step.undo.clear();
+                    step.until = Some(State::Deleted);
+                }
+                Ok(plan.note("it has no definition: when it stops, it is gone"))
+            }
+            Action::Restart { instance: Target::Id(id), .. } if !self.is_kept(id).await? => {
+                let reason =
+                    "it has no definition: when it stops, it is gone and cannot be started; define it first";
+                Err(refused(ErrorKind::Conflict, "restart", id.native_id.as_str(), reason))
+            }
             Action::CreateVolume { spec } => {
                 let plan = simple();
-                Ok(Plan { price_delta: self.cost_of_volume(spec.size_bytes), ..plan })
+                Ok(Plan { price_delta: self.cost_of_volume(spec.size_bytes)?, ..plan })
             }
             Action::CreateSnapshot { spec } if spec.of.kind == Kind::Instance && !spec.disks_only => {
                 let active = self.is_active(&spec.of).await?;
@@ -51,9 +65,19 @@ impl KvmProvider {
         self.call("plan", move |link| Ok(link.guest("plan", &id)?.is_active())).await
     }
 
+    /// Whether it outlives its run. Of one that is gone already there is nothing to lose.
+    async fn is_kept(&self, instance: &ResourceId) -> Result<bool> {
+        let id = instance.clone();
+        self.call("plan", move |link| match link.guest_if_any("plan", &id)? {
+            Some(guest) => guest.domain.is_persistent().during("plan", &guest.name),
+            None => Ok(true),
+        })
+        .await
+    }
+
     /// Volumes first, then the guest that refers to them, then its start.
     async fn plan_create(&self, wanted: &Action, spec: &InstanceSpec) -> Result<Plan> {
-        let size = self.sizes.resolve(&spec.size)?;
+        let size = self.resolved(&spec.size)?;
         let draft = Draft::new(spec, &size, uuid::Uuid::nil())?;
         let (image, location) = (spec.image.clone(), spec.location.clone());
         let image = self
@@ -65,7 +89,7 @@ impl KvmProvider {
             .await?;
         let mut plan = Plan::new(wanted.clone(), None, spec.name.clone());
         let mut made = InstanceSpec { image: None, ..spec.clone() };
-        let mut costs = vec![self.cost_of(&size)];
+        let mut costs = vec![self.flavours.cost(&size)?];
         if let Some((image, capacity)) = image {
             made.options.entry("image".into()).or_insert_with(|| image.native_id.clone());
             let copy = VolumeSpec {
@@ -75,7 +99,7 @@ impl KvmProvider {
                 from: Some(image),
                 ..VolumeSpec::default()
             };
-            costs.push(self.cost_of_volume(capacity));
+            costs.push(self.cost_of_volume(capacity)?);
             made.disks.insert(0, DiskSpec::New(copy));
         }
         for disk in &mut made.disks {
@@ -85,7 +109,7 @@ impl KvmProvider {
                     ..std::mem::take(volume)
                 };
                 if volume.from.is_none() || volume.size_bytes.is_some() {
-                    costs.push(self.cost_of_volume(volume.size_bytes));
+                    costs.push(self.cost_of_volume(volume.size_bytes)?);
                 }
                 let step = plan.steps.len();
                 let undo = Action::DeleteVolume { volume: Target::Step(step) };
@@ -103,7 +127,7 @@ impl KvmProvider {
             let undo = Action::Stop { instance: instance.clone(), how };
             plan = plan.step(Step::new(Action::Start { instance }, Some(undo)));
         }
-        plan.price_delta = self.rates.is_some().then(|| sum(costs)).flatten();
+        plan.price_delta = sum(costs);
         Ok(plan)
     }
 
@@ -114,14 +138,20 @@ impl KvmProvider {
         size: &SizeSpec,
         policy: ResizePolicy,
     ) -> Result<Plan> {
-        let size = self.sizes.resolve(size)?;
+        let size = self.resolved(size)?;
         let asked = (id.clone(), size.clone());
-        let (label, change, way) = self
+        let (label, change, way, before) = self
             .call("plan", move |link| {
                 let guest = link.guest("resize", &asked.0)?;
                 let change = Change::new(&guest, &asked.1)?;
                 let way = change.way(&guest.name, policy)?;
-                Ok((guest.name, change, way))
+                if way == Way::NextBoot && !guest.domain.is_persistent().during("plan", &guest.name)? {
+                    let reason = "it has no definition: there is no next start that could bring it this size; \
+                                  a running guest cannot get more than it was started for";
+                    return Err(refused(ErrorKind::Conflict, "resize", guest.name.as_str(), reason));
+                }
+                let before = guest.native.state();
+                Ok((guest.name, change, way, before))
             })
             .await?;
         // The change waits already, and the guest may be stopped for it now.
@@ -144,22 +174,29 @@ impl KvmProvider {
         let mut plan = match way {
             Way::NextBoot | Way::Already if policy == ResizePolicy::AllowStopStart => {
                 let start = || Action::Start { instance: instance() };
+                let suspend = || Action::Suspend { instance: instance() };
                 let stop = Action::Stop { instance: instance(), how: Stop::default() };
                 let again = Stop { force: true, ..Stop::default() };
-                let plan =
-                    plan.step(Step::new(stop, Some(start())).expects(&[State::Running, State::Suspended]));
+                let suspended = (before == State::Suspended).then(suspend);
+                let back = std::iter::once(start()).chain(suspended.clone());
+                // The way back leads to one of the two.
+                let from = if suspended.is_some() { State::Suspended } else { State::Running };
+                let plan = plan.step(Step::new(stop, back).expects(&[from]));
                 let plan = if waits { plan } else { plan.step(resize.expects(&[State::Stopped])) };
                 let undo = Action::Stop { instance: instance(), how: again };
-                plan.step(Step::new(start(), Some(undo))).downtime(Downtime::StopStart)
+                let plan = plan.step(Step::new(start(), Some(undo))).downtime(Downtime::StopStart);
+                match suspended {
+                    Some(suspend) => {
+                        plan.step(Step::new(suspend, Some(Action::Resume { instance: instance() })))
+                    }
+                    None => plan,
+                }
             }
             Way::NextBoot => plan.step(resize).downtime(Downtime::NextBoot),
             _ => plan.step(resize),
         };
-        let name = |amount: super::definition::Amount| {
-            self.sizes.resolve(&amount.spec()).ok().and_then(|size| size.name)
-        };
-        let cost = |amount: super::definition::Amount| self.cost_of(&amount.size(name(amount)));
-        plan.price_delta = match (cost(change.wanted), cost(change.now)) {
+        let cost = |amount: Amount| self.flavours.cost(&self.resolved(&amount.spec())?);
+        plan.price_delta = match (cost(change.wanted)?, cost(change.now)?) {
             (Some(after), before) => sum([Some(after), less(before)]),
             (None, _) => None,
         };
@@ -194,7 +231,7 @@ impl KvmProvider {
         }
         plan.removes.extend(mine.snapshots.iter().cloned());
         plan.leaves = leftovers(&mine, consents);
-        plan.price_delta = less(self.cost_of(&self.sizes.of(&definition)));
+        plan.price_delta = less(self.flavours.cost(&definition.size(&self.flavours.sizes()?))?);
         Ok(plan.downtime(Downtime::Deleted))
     }
 }

@@ -14,11 +14,13 @@ use super::job::{Job, Jobs};
 use super::mailbox::{Event, Mailbox};
 use super::mapping::Mapping;
 use super::metrics::{Measured, Rows};
+use super::raw::Listed;
 use super::slow::{Pool, SlowReading};
 use super::storage::{Storage, StorageReading};
-use super::sys::{Connection, FAST, Listed, Outside, Record};
+use super::sys::{Connection, FAST, Outside, Record};
 use super::tell;
 use crate::model::Identity;
+use crate::provider::flavours::Flavours;
 use crate::provider::mapping::convert::Reading;
 use crate::provider::rates::FORGET_AFTER;
 use crate::provider::{Collection, Window};
@@ -47,6 +49,7 @@ struct Seen<'a> {
 /// All that one source remembers.
 pub(super) struct Poller {
     config: Config,
+    flavours: Flavours,
     uri: Arc<str>,
     mapping: Mapping,
     mailbox: Arc<Mailbox>,
@@ -72,6 +75,7 @@ impl Poller {
         let storage_every = Some(config.storage_every.0).filter(|every| !every.is_zero());
         Ok(Self {
             config: config.clone(),
+            flavours: Flavours::new(config.sizes.clone(), None),
             fast: Worker::start(&uri, Some(&mailbox))?,
             slow: Pool::new(&uri, mapping.extra_groups(), config.deadline.0),
             jobs: Jobs::start(&uri)?,
@@ -224,6 +228,10 @@ impl Poller {
         let hung = slow.is_none_or(|slow| slow.parked);
         let stuck_after = if hung { self.slow.patience() / 2 } else { self.slow.patience() };
         let identity = self.identity();
+        let sizes = self.flavours.sizes().unwrap_or_else(|error| {
+            faults.push(error.with_provider("kvm"));
+            Vec::new()
+        });
         let mut rows = Rows::new(&self.mapping, window.end, self.config.max_balloon_age.0);
         for (uuid, guest) in self.inventory.guests() {
             let identity = Identity {
@@ -252,7 +260,7 @@ impl Poller {
             if let Some(busy) = busy {
                 faults.push(stuck(&guest.name, busy));
             }
-            tell::status(&mut rows, &identity, guest, busy.is_some())?;
+            tell::status(&mut rows, &identity, guest, &sizes, busy.is_some())?;
             if let Some(job) = jobs.get(uuid) {
                 tell::job(&mut rows, &identity, job)?;
             }

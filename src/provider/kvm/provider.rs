@@ -3,34 +3,31 @@
 //! One connection is one hypervisor, and its host name is the location of everything. Every verb is a job for one of the
 //! [`Workers`]; nothing here waits inside libvirt.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::Config;
+use super::error::refused;
 use super::link::Link;
-use super::pricing::Rates;
-use super::sizes::Sizes;
+use super::memory::Memory;
+use super::pricing;
 use super::workers::{Limits, Workers};
 use crate::model::resource::Instance;
+use crate::provider::flavours::Flavours;
 use crate::provider::{
     Action, Capabilities, Done, Inventory, Lifecycle, Networks, Plan, Pricing, Provider, Scope, Snapshots,
     Token, Volumes,
 };
-use crate::{Error, Result};
-
-/// Steps that are remembered; a plan has far fewer.
-const REMEMBERED: usize = 1024;
+use crate::{Error, ErrorKind, Result};
 
 /// Manages the guests, volumes, snapshots and networks of one libvirt connection.
 pub struct KvmProvider {
     pub(super) scope: Scope,
-    pub(super) sizes: Sizes,
-    pub(super) rates: Option<Rates>,
+    pub(super) flavours: Flavours,
     workers: Workers,
-    /// What steps did that leave no trace of their token in libvirt.
-    done: Mutex<VecDeque<(Token, Done)>>,
+    memory: Arc<Mutex<Memory>>,
 }
 
 /// Whose resources a connection has.
@@ -54,12 +51,13 @@ impl KvmProvider {
                 Error::invalid("connect", "the URI is empty or holds a NUL byte").with_provider("kvm")
             );
         }
+        let flavours = Flavours::new(config.sizes.clone(), config.prices.clone());
+        pricing::check(&flavours).map_err(|error| error.with_provider("kvm"))?;
         Ok(Self {
             scope: scope(&config.uri),
-            sizes: Sizes::load(config.sizes.as_deref())?,
-            rates: Rates::load(config.prices.as_deref())?,
+            flavours,
             workers: Workers::new(&config.uri, limits),
-            done: Mutex::default(),
+            memory: Arc::default(),
         })
     }
 
@@ -72,24 +70,57 @@ impl KvmProvider {
         self.workers.call(operation, job).await
     }
 
-    /// As [`Self::call`], once for each token: a step that is repeated after it was done gives the same answer.
+    /// As [`Self::call`], once for each token: a step that is repeated after it was done gives the same answer, also when
+    /// nobody waited for the first any more.
     pub(super) async fn once(
         &self,
         token: Token,
         operation: &'static str,
         job: impl FnOnce(&Link) -> Result<Done> + Send + 'static,
     ) -> Result<Done> {
-        let before = self.done.lock().iter().find(|(known, _)| *known == token).map(|(_, done)| done.clone());
-        if let Some(before) = before {
-            return Ok(Done { changed: false, ..before });
+        if let Some(done) = self.memory.lock().answer(token) {
+            return Ok(done);
         }
-        let done = self.call(operation, job).await?;
-        let mut all = self.done.lock();
-        if all.len() >= REMEMBERED {
-            all.pop_front();
-        }
-        all.push_back((token, done.clone()));
-        Ok(done)
+        let memory = Arc::clone(&self.memory);
+        self.call(operation, move |link| {
+            let done = job(link)?;
+            memory.lock().done(token, &done);
+            Ok(done)
+        })
+        .await
+    }
+
+    /// What an end of the process does to what is remembered.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        *self.memory.lock() = Memory::default();
+    }
+
+    /// As [`Self::once`], of what must not be done again where it is not known whether it was: by a call whose answer was
+    /// lost, or by an earlier process. The job says when it begins.
+    pub(super) async fn at_most_once(
+        &self,
+        token: Token,
+        operation: &'static str,
+        resource: String,
+        job: impl FnOnce(&Link, &dyn Fn()) -> Result<Done> + Send + 'static,
+    ) -> Result<Done> {
+        let memory = Arc::clone(&self.memory);
+        self.once(token, operation, move |link| {
+            if memory.lock().may_have_begun(token) {
+                let reason = "it was begun before, and whether it was done is not known; done again it could undo what \
+                              came after. Look at the guest, and give the command anew if it is still wanted";
+                return Err(refused(ErrorKind::Conflict, operation, resource, reason).partly_done());
+            }
+            let done = job(link, &|| memory.lock().begin(token));
+            // Where the connection broke nobody knows what became of the call; every other answer is one.
+            if done.as_ref().is_err_and(|error| !error.is_partly_done()) {
+                memory.lock().forget(token);
+            }
+            done
+        })
+        .await
     }
 }
 
@@ -117,11 +148,16 @@ impl Provider for KvmProvider {
             subnets: true,
             sizes: true,
             prices: true,
+            // A snapshot lies inside its volume, and a volume has no class that could change.
+            volume_from_snapshot: false,
+            change_volume: false,
+            copy_snapshots: false,
             // A subnet comes and goes with its network, an image is a volume, a hypervisor has no zones; libvirt knows
             // neither tokens nor dry runs nor a guard against deletion.
             make_subnets: false,
             images: false,
             import_images: false,
+            delete_images: false,
             zones: false,
             client_token: false,
             native_dry_run: false,

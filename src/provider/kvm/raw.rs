@@ -1,8 +1,9 @@
-//! Two calls of libvirt's C interface that the crate `virt` gets wrong or lacks and that management needs: the states of
-//! all guests at once, and the leases of a network.
+//! What is asked about all guests at once, and two calls of libvirt's C interface that the crate `virt` gets wrong or
+//! lacks: the states of all guests, and the leases of a network.
 
 #![allow(unsafe_code, reason = "libvirt is a C library; each block says why it is sound")]
 
+use std::collections::HashSet;
 use std::ffi::{CStr, c_char};
 use std::ptr;
 
@@ -12,6 +13,41 @@ use virt::error::Error as Libvirt;
 use virt::network::Network;
 
 use super::state::Native;
+use super::sys::{Named, named};
+
+/// A guest in the list of all guests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Who it is.
+    pub(super) guest: Named,
+    /// libvirt's state of it.
+    pub(super) state: Native,
+    /// Whether its memory is kept in a file (managed save).
+    pub(super) saved: bool,
+    /// Processors that it has, or will have.
+    pub(super) vcpus: Option<u32>,
+    /// Memory that it has, or will have, in KiB.
+    pub(super) memory_kib: Option<u64>,
+}
+
+/// All guests, running or not. One that vanishes meanwhile is left out.
+pub(super) fn list(connect: &Connect) -> Result<Vec<Listed>, Libvirt> {
+    let domains = connect.list_all_domains(0)?;
+    let saved = saved(connect);
+    let listed = domains.iter().filter_map(|domain| {
+        let state = domain.get_state().ok()?;
+        let info = domain.get_info().ok();
+        let guest = named(domain).ok()?;
+        Some(Listed {
+            saved: saved.contains(&guest.uuid),
+            guest,
+            state: state.into(),
+            vcpus: info.as_ref().map(|info| info.nr_virt_cpu),
+            memory_kib: info.as_ref().map(|info| info.memory),
+        })
+    });
+    Ok(listed.collect())
+}
 
 /// All guests, running or not, with their states, in one call.
 pub(super) fn states(connect: &Connect) -> Result<Vec<(Domain, Native)>, Libvirt> {
@@ -55,6 +91,12 @@ pub(super) fn states(connect: &Connect) -> Result<Vec<(Domain, Native)>, Libvirt
         Some((domain, (state.unwrap_or(virt_sys::VIR_DOMAIN_NOSTATE), word(c"state.reason").unwrap_or(0))))
     });
     Ok(states.map(|(domain, native)| (domain, native.into())).collect())
+}
+
+/// UUIDs of the guests whose memory is kept in a file. A driver that keeps none has none.
+pub(super) fn saved(connect: &Connect) -> HashSet<String> {
+    let saved = connect.list_all_domains(virt_sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE);
+    saved.unwrap_or_default().iter().filter_map(|domain| domain.get_uuid_string().ok()).collect()
 }
 
 /// The addresses that a network's DHCP server has given out, as (hardware address, address). A network without such a

@@ -7,7 +7,7 @@ use super::surroundings::Surroundings;
 use super::volumes::{self, users};
 use crate::model::resource::ResourceId;
 use crate::provider::{Consents, Done};
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 const DELETE: &str = "delete";
 
@@ -115,30 +115,35 @@ pub(super) fn delete(link: &Link, id: &ResourceId, consents: Consents) -> Result
     let mine = belongings(link, &guest)?;
     mine.refuse_without(consents)?;
     let kept = guest.domain.is_persistent().during(DELETE, &guest.name)?;
+    let mut powered_off = false;
+    // A guest that was powered off and is there yet is not as it was.
+    let after = |powered_off, error: Error| if powered_off { error.partly_done() } else { error };
     if guest.is_active() {
         match guest.domain.destroy().during(DELETE, &guest.name) {
-            Ok(()) => {}
+            Ok(()) => powered_off = true,
             // It stopped by itself in the same moment.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
             Err(error) => return Err(error),
         }
         if kept {
-            guest.refresh(DELETE)?;
+            guest.refresh(DELETE).map_err(|error| after(powered_off, error))?;
             if guest.is_active() {
                 let reason = "the guest was started again meanwhile; nothing was deleted";
-                return Err(refused(ErrorKind::Conflict, DELETE, guest.name.as_str(), reason));
+                let error = refused(ErrorKind::Conflict, DELETE, guest.name.as_str(), reason);
+                return Err(after(powered_off, error));
             }
         }
     }
     if kept {
-        undefine(&guest, &mine, consents)?;
+        undefine(&guest, &mine, consents).map_err(|error| after(powered_off, error))?;
     }
     let mut done = Done::changed();
     if consents.volumes {
         for volume in &mine.volumes {
             if let Err(error) = volumes::delete(link, volume) {
                 let reason = format!("the guest is deleted, but not its volume {}", volume.native_id);
-                return Err(refused(error.kind(), DELETE, guest.name.as_str(), reason).with_source(error));
+                let failed = refused(error.kind(), DELETE, guest.name.as_str(), reason);
+                return Err(failed.with_source(error).partly_done());
             }
         }
     } else if !mine.volumes.is_empty() {

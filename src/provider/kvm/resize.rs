@@ -59,12 +59,6 @@ impl Amount {
             max_memory_bytes: Some(self.max_memory),
         }
     }
-
-    /// As the model has it.
-    pub(super) fn size(self, name: Option<String>) -> Size {
-        let SizeSpec { vcpus, memory_bytes, max_vcpus, max_memory_bytes, .. } = self.spec();
-        Size { name, vcpus, memory_bytes, max_vcpus, max_memory_bytes, ..Size::default() }
-    }
 }
 
 impl Change {
@@ -152,7 +146,8 @@ fn undo_on_error(done: Result<()>, undo: impl FnOnce() -> Result<()>) -> Result<
         Ok(()) => error,
         Err(second) => {
             let reason = format!("{}; and the old size could not be restored: {second}", error.reason());
-            refused(error.kind(), RESIZE, error.resource().unwrap_or_default(), reason).with_source(error)
+            let failed = refused(error.kind(), RESIZE, error.resource().unwrap_or_default(), reason);
+            failed.with_source(error).partly_done()
         }
     })
 }

@@ -19,6 +19,8 @@ use crate::{ErrorKind, Result};
 /// The line of a description that says which step made it.
 const MARK: &str = "barograph:";
 
+const REVERT: &str = "revert to";
+
 /// The version from which libvirt can go back to a snapshot that lies in files of its own.
 const EXTERNAL: u32 = 9_010_000;
 
@@ -31,9 +33,11 @@ impl Snapshots for KvmProvider {
 
     async fn revert(&self, id: &ResourceId, token: Token) -> Result<Done> {
         let id = id.clone();
-        self.once(token, "revert to", move |link| {
-            let (_, snapshot) = find(link, "revert to", &id)?;
-            snapshot.revert(0).during("revert to", &id.native_id)?;
+        // libvirt keeps no account of it: what was written since an earlier call went back would be lost.
+        self.at_most_once(token, REVERT, id.native_id.clone(), move |link, begin| {
+            let (_, snapshot) = find(link, REVERT, &id)?;
+            begin();
+            snapshot.revert(0).during(REVERT, &id.native_id)?;
             Ok(Done::changed())
         })
         .await
@@ -72,7 +76,7 @@ fn create(link: &Link, spec: &SnapshotSpec, token: Token) -> Result<Done> {
         let document = parsed(&xml, label)?;
         let made = text(document.root_element(), &["description"]).unwrap_or_default();
         if made.lines().any(|line| line == mark) {
-            return Ok(Done { made: Some(id), ..Done::already() });
+            return Ok(Done::made(id));
         }
         let reason = format!("{} has a snapshot of that name; choose another name", guest.name);
         return Err(refused(ErrorKind::Conflict, CREATE, label, reason));

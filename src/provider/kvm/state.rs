@@ -33,12 +33,9 @@ impl Native {
                 libvirt::VIR_DOMAIN_PAUSED,
                 libvirt::VIR_DOMAIN_PAUSED_IOERROR | libvirt::VIR_DOMAIN_PAUSED_CRASHED,
             )
-            | (
-                libvirt::VIR_DOMAIN_SHUTOFF,
-                libvirt::VIR_DOMAIN_SHUTOFF_CRASHED | libvirt::VIR_DOMAIN_SHUTOFF_FAILED,
-            )
             | (libvirt::VIR_DOMAIN_CRASHED, _) => State::Failed,
             (libvirt::VIR_DOMAIN_PAUSED | libvirt::VIR_DOMAIN_PMSUSPENDED, _) => State::Suspended,
+            // However it came to be off, it can be started and changed; how it came is the reason.
             (libvirt::VIR_DOMAIN_SHUTOFF, _) => State::Stopped,
             _ => State::Unknown,
         }
@@ -147,7 +144,8 @@ mod tests {
             (3, 11, "Starting", "paused", Some("starting up")),
             (4, 0, "Stopping", "in shutdown", None),
             (5, 1, "Stopped", "shut off", Some("shutdown")),
-            (5, 3, "Failed", "shut off", Some("crashed")),
+            (5, 3, "Stopped", "shut off", Some("crashed")),
+            (5, 6, "Stopped", "shut off", Some("failed")),
             (6, 0, "Failed", "crashed", None),
             (7, 0, "Suspended", "pmsuspended", None),
             (0, 0, "Unknown", "no state", None),

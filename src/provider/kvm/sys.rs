@@ -18,7 +18,7 @@ use super::change::Change;
 use super::connect::unattended;
 use super::mailbox::Mailbox;
 use super::params::{Param, Params};
-use super::state::Native;
+use super::raw::{self, Listed};
 
 // `virt-sys` asks pkg-config for the library, and passes over its absence at build time in silence; this names the
 // library whatever was installed when that build script ran.
@@ -46,19 +46,6 @@ pub(super) struct Named {
     pub(super) name: String,
     /// Number of this run of the guest; `None` while it does not run.
     pub(super) run: Option<u32>,
-}
-
-/// A guest in the list of all guests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listed {
-    /// Who it is.
-    pub(super) guest: Named,
-    /// libvirt's state of it.
-    pub(super) state: Native,
-    /// Processors that it has, or will have.
-    pub(super) vcpus: Option<u32>,
-    /// Memory that it has, or will have, in KiB.
-    pub(super) memory_kib: Option<u64>,
 }
 
 /// What one bulk call said about one running guest.
@@ -207,20 +194,7 @@ impl Connection {
 
     /// All guests, running or not. One that vanishes meanwhile is left out.
     pub(super) fn list(&self) -> Result<Vec<Listed>, Libvirt> {
-        let domains = self.connect.list_all_domains(0)?;
-        Ok(domains
-            .iter()
-            .filter_map(|domain| {
-                let (state, reason) = domain.get_state().ok()?;
-                let info = domain.get_info().ok();
-                Some(Listed {
-                    guest: named(domain).ok()?,
-                    state: Native { state, reason },
-                    vcpus: info.as_ref().map(|info| info.nr_virt_cpu),
-                    memory_kib: info.as_ref().map(|info| info.memory),
-                })
-            })
-            .collect())
+        raw::list(&self.connect)
     }
 
     /// Statistics of all running guests without waiting for a guest that is busy with another call. With `outside`,
@@ -289,7 +263,8 @@ impl Drop for RecordList {
     }
 }
 
-fn named(domain: &Domain) -> Result<Named, Libvirt> {
+/// Who a guest is.
+pub(super) fn named(domain: &Domain) -> Result<Named, Libvirt> {
     Ok(Named { uuid: domain.get_uuid_string()?, name: domain.get_name()?, run: domain.get_id() })
 }
 

@@ -6,40 +6,36 @@ use super::mailbox::Event;
 use super::metrics::Rows;
 use super::storage::{Pool, Space};
 use crate::Result;
-use crate::model::resource::State;
+use crate::model::resource::{Size, State};
 use crate::model::{Identity, Value};
-use crate::provider::mapping::convert::KIBI;
+use crate::provider::status::{columns, gone};
 
-/// Adds what a guest is doing.
+/// Adds what a guest is doing. `sizes` are those that have names.
 ///
 /// # Errors
 /// The table has no such column, which the tests rule out; so do all here.
-pub(super) fn status(rows: &mut Rows<'_>, identity: &Identity, guest: &Guest, stuck: bool) -> Result<()> {
+pub(super) fn status(
+    rows: &mut Rows<'_>,
+    identity: &Identity,
+    guest: &Guest,
+    sizes: &[Size],
+    stuck: bool,
+) -> Result<()> {
     let runs = guest.run.is_some();
-    let state = guest.state.state();
+    let (status, size) = (guest.state.status(guest.saved), guest.size(sizes));
     let uptime = guest.started.filter(|_| runs).map(|started| started.elapsed().as_secs_f64());
-    rows.plain(
-        "status",
-        identity,
-        rows.tick(),
-        &[
-            ("state", state.as_str().into()),
-            ("up", (state == State::Running).into()),
-            ("uptime_seconds", uptime.into()),
-            ("stuck", runs.then_some(stuck).into()),
-            ("provider_state", guest.state.word().into()),
-            ("reason", guest.state.why().into()),
-            ("vcpus", guest.vcpus.map(f64::from).into()),
-            ("memory_bytes", guest.memory_kib.map(|kib| kib as f64 * KIBI).into()),
-            ("restarts", guest.restarts.into()),
-        ],
-    )
+    let mut values = columns(&status, &size).to_vec();
+    values.extend([
+        ("uptime_seconds", uptime.into()),
+        ("stuck", runs.then_some(stuck).into()),
+        ("restarts", guest.restarts.into()),
+    ]);
+    rows.plain("status", identity, rows.tick(), &values)
 }
 
 /// Adds the last row of a guest that is gone.
 pub(super) fn deleted(rows: &mut Rows<'_>, identity: &Identity) -> Result<()> {
-    let values = [("state", State::Deleted.as_str().into()), ("up", false.into())];
-    rows.plain("status", identity, rows.tick(), &values)
+    rows.plain("status", identity, rows.tick(), &gone())
 }
 
 /// Adds what a guest's job is doing.

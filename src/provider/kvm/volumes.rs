@@ -178,6 +178,9 @@ impl<'a> Wanted<'a> {
         if !spec.tags.is_empty() {
             return wrong("libvirt's volumes have no tags; leave them out".into());
         }
+        if spec.zone.is_some() || !spec.options.is_empty() {
+            return wrong("libvirt's volumes have neither zones nor options; leave them out".into());
+        }
         let format = spec.format.as_deref().unwrap_or("qcow2");
         if !FORMATS.contains(&format) {
             return wrong(format!("format {format:?} is not known; write {}", FORMATS.join(", ")));
@@ -243,7 +246,7 @@ fn create(link: &Link, spec: &VolumeSpec, token: Token) -> Result<Done> {
             && users(&behind, &link.definitions(CREATE)?).next().is_none();
         if same {
             // Nothing was ever written to it and nobody has it: it is what this attempt made before it was cut off.
-            return Ok(Done { made: Some(id), ..Done::already() });
+            return Ok(Done::made(id));
         }
         let reason = "the pool has a volume of that name; choose another name";
         return Err(refused(ErrorKind::Conflict, CREATE, format!("{}/{label}", behind.pool), reason));
@@ -259,8 +262,7 @@ fn create(link: &Link, spec: &VolumeSpec, token: Token) -> Result<Done> {
     if copied.capacity.is_some_and(|now| now < capacity)
         && let Err(error) = made.resize(capacity, 0).during(CREATE, label)
     {
-        let _ = made.delete(0);
-        return Err(error);
+        return Err(if made.delete(0).is_ok() { error } else { error.partly_done() });
     }
     Ok(Done::made(id))
 }

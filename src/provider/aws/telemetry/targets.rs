@@ -8,7 +8,7 @@ use super::super::wanted::Metric;
 use super::inventory::Snapshot;
 use super::listing::{Question, Series};
 use super::machine::Machine;
-use super::mapping::{Mapping, Namespace, Resource};
+use super::mapping::{Builtin, Mapping, Namespace, Resource};
 use super::part::{BASIC, Part, Wanted, own_ask};
 use super::place::Place;
 use super::target::{Ask, Dimensions, Target};
