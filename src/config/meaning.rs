@@ -207,7 +207,16 @@ impl Meaning<'_> {
         for (key, reason) in config.wrong() {
             self.add(part, key, reason);
         }
-        self.positive(part, "request_timeout", config.request_timeout);
+        for (key, span) in [
+            ("request_timeout", config.request_timeout),
+            ("inventory_every", config.inventory_every),
+            ("list_every", config.list_every),
+        ] {
+            self.positive(part, key, span);
+        }
+        if !self.report.is_secret(&part.path.key("metrics")) {
+            self.tables.extend(config.tables());
+        }
     }
 
     /// `every` and `timeout` of a source.

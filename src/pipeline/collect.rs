@@ -198,6 +198,7 @@ impl Source {
 
     async fn collect(self: Arc<Self>, shard: Shard, time: i64) -> Done {
         let window = self.marks.window(self.name(), &shard, time, nanoseconds(self.state.every));
+        self.collector.told(time);
         for part in window.parts(self.collector.longest_window()) {
             let collecting = self.marks.collecting(self.name(), &shard, part);
             match self.read(&shard, part, &collecting).await {

@@ -149,6 +149,10 @@ pub trait Collector: Send + Sync {
         None
     }
 
+    /// Hears the time that it is, in nanoseconds since 1970, before each collection: a window that is read in parts ends
+    /// earlier, and how old something is decides what a provider still knows of it and whether it may change.
+    fn told(&self, _now: i64) {}
+
     /// Lets connections and threads go; called once, after the last collection.
     async fn close(&self) {}
 }

@@ -2,10 +2,18 @@
 
 #[path = "config.rs"]
 mod config;
+#[path = "cost.rs"]
+mod cost;
+#[path = "wanted.rs"]
+mod wanted;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use config::{Account, Config, Endpoints, Role, WebIdentity};
+pub use cost::{Assumed, BilledBy, Budget, Estimate, Line, Quotas};
+pub use wanted::{Convert, Input, Metric, SettleBy};
 
 use super::{
     Capabilities, Collection, Collector, Inventory, Pages, Provider, Scope, Shard, Window, listing::no_pages,
@@ -29,6 +37,21 @@ impl AwsCollector {
     pub fn new(_: &Config) -> Result<Self> {
         Err(absent("measure"))
     }
+
+    /// Never called in this build.
+    #[must_use]
+    pub fn of_source(self, _: &str, _: Duration, _: &crate::telemetry::Telemetry) -> Self {
+        self
+    }
+}
+
+/// Refuses.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`], always.
+#[expect(clippy::unused_async, reason = "as with AWS built in")]
+pub async fn estimate(_: &Config, _: Duration, _: Option<Assumed>) -> Result<Estimate> {
+    Err(absent("estimate"))
 }
 
 impl AwsProvider {

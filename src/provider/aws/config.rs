@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Secret, Span};
+use super::cost::{BilledBy, Budget, Quotas};
+use super::wanted::{self, GROUPS, Metric, SettleBy};
+use crate::model::{Secret, Span, Table};
+use crate::suggest::closest;
 
 /// Measures and manages the instances and volumes of AWS accounts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +29,30 @@ pub struct Config {
     pub endpoints: Endpoints,
     /// Longest time of one request.
     pub request_timeout: Span,
+    /// Finest time between two values; as fine as a resource has them, if left out.
+    pub resolution: Option<Span>,
+    /// Groups of built-in metrics that are asked for.
+    pub groups: Vec<String>,
+    /// Filters of DescribeInstances, as `"tag:env": [prod]`: only these instances are measured.
+    pub filters: BTreeMap<String, Vec<String>>,
+    /// Tags of instances that become columns `tag_<name>`.
+    pub tags: Vec<String>,
+    /// Metrics beside the built-in ones.
+    pub metrics: Vec<Metric>,
+    /// How often it is looked which instances there are; that is not billed.
+    pub inventory_every: Span,
+    /// How often metrics of namespaces without an inventory are listed.
+    pub list_every: Span,
+    /// How it is told that a value will not change any more.
+    pub settle_by: SettleBy,
+    /// How AWS is taken to count statistics.
+    pub billed_by: BilledBy,
+    /// What may be spent.
+    pub budget: Option<Budget>,
+    /// Part of the account's quotas that is used, 0 to 1.
+    pub quota_share: f64,
+    /// The account's quotas, where AWS has raised them.
+    pub quotas: Quotas,
 }
 
 /// One account and how to sign in to it. With nothing but a name it is the SDK's default chain: environment, shared
@@ -35,7 +63,6 @@ pub struct Account {
     /// Name for people.
     pub name: Option<String>,
     /// The account's id, 12 digits. Where it is left out, it is that of the last role, or AWS is asked.
-    #[schemars(regex(pattern = "^[0-9]{12}$"))]
     pub id: Option<String>,
     /// A profile of the shared configuration files; it may sign in by SSO.
     pub profile: Option<String>,
@@ -51,6 +78,8 @@ pub struct Account {
     pub roles: Vec<Role>,
     /// Regions of this account, in place of the source's.
     pub regions: Option<Vec<String>>,
+    /// It is a monitoring account of CloudWatch: what the accounts linked to it have is measured as well.
+    pub linked_accounts: bool,
 }
 
 /// A role that is taken on with a token in a file.
@@ -104,6 +133,18 @@ impl Default for Config {
             home_region: None,
             endpoints: Endpoints::default(),
             request_timeout: Span::seconds(20),
+            resolution: None,
+            groups: vec!["basic".into()],
+            filters: BTreeMap::new(),
+            tags: Vec::new(),
+            metrics: Vec::new(),
+            inventory_every: Span::seconds(300),
+            list_every: Span::seconds(1_800),
+            settle_by: SettleBy::default(),
+            billed_by: BilledBy::default(),
+            budget: None,
+            quota_share: 0.8,
+            quotas: Quotas::default(),
         }
     }
 }
@@ -141,7 +182,51 @@ impl Config {
                 wrong.push(("regions", format!("{region:?} is no region; write for example eu-west-1")));
             }
         }
+        wrong.extend(self.wrong_telemetry());
         wrong
+    }
+
+    fn wrong_telemetry(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = Vec::new();
+        for group in self.groups.iter().filter(|group| !GROUPS.contains(&group.as_str())) {
+            let meant = closest(group, GROUPS).map_or_else(
+                || format!("there are {}", GROUPS.join(", ")),
+                |meant| format!("did you mean {meant}?"),
+            );
+            wrong.push(("groups", format!("there is no group {group:?}; {meant}")));
+        }
+        wrong.extend(wanted::wrong(&self.metrics).into_iter().map(|reason| ("metrics", reason)));
+        if let Some(bad) = self.tags.iter().find(|tag| !Table::is_name(&Self::column(tag))) {
+            wrong.push(("tags", format!("{bad:?} makes no name of a column; leave it out")));
+        }
+        if self.resolution.is_some_and(|finest| finest.0.as_secs() < 60 || finest.0.as_secs() % 60 != 0) {
+            wrong.push(("resolution", "it must be whole minutes; write for example 1m or 5m".into()));
+        }
+        if self.budget.is_some_and(|budget| !budget.usd_per_month.is_finite() || budget.usd_per_month <= 0.0)
+        {
+            wrong.push(("budget", "it must be above 0; leave groups out to spend less".into()));
+        }
+        if !(self.quota_share > 0.0 && self.quota_share <= 1.0) {
+            wrong.push(("quota_share", "it must be above 0 and at most 1; write for example 0.8".into()));
+        }
+        let Quotas { get_metric_data, list_metrics, recent_datapoints, old_datapoints, describe } =
+            self.quotas;
+        let quotas = [get_metric_data, list_metrics, recent_datapoints, old_datapoints, describe];
+        if !quotas.iter().all(|quota| quota.is_finite() && *quota > 0.0) {
+            wrong.push(("quotas", "each must be above 0; leave out what AWS has not raised".into()));
+        }
+        wrong
+    }
+
+    /// The tables that its metrics make beside those that are built in.
+    pub fn tables(&self) -> Vec<Arc<Table>> {
+        wanted::tables(&self.metrics).into_iter().flatten().map(|(_, table)| table).collect()
+    }
+
+    /// The column of a tag of instances.
+    pub(super) fn column(tag: &str) -> String {
+        let good = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+        format!("tag_{}", tag.chars().map(good).collect::<String>())
     }
 }
 

@@ -1,9 +1,9 @@
 //! AWS: instances and volumes of EC2, measured by CloudWatch and managed through EC2's own interface.
 
 mod calls;
-mod collector;
 mod config;
 mod connect;
+mod cost;
 mod create;
 mod delete;
 mod error;
@@ -24,12 +24,16 @@ mod sizes;
 mod snapshots;
 mod state;
 mod tags;
+mod telemetry;
 mod uses;
 mod volumes;
+mod wanted;
 
-pub use collector::AwsCollector;
 pub use config::{Account, Config, Endpoints, Role, WebIdentity};
+pub use cost::{Assumed, BilledBy, Budget, Estimate, Line, Quotas};
 pub use provider::AwsProvider;
+pub use telemetry::{AwsCollector, Spent, estimate};
+pub use wanted::{Convert, Input, Metric, SettleBy};
 
 /// The provider's name.
 const PROVIDER: &str = "aws";
