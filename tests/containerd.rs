@@ -47,6 +47,15 @@ impl Rig {
         text(&output.stdout)
     }
 
+    /// Stops or continues the shim of a container in the first namespace; another may have one of the same name.
+    fn shim(&self, command: &str, name: &str) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rigs/containerd.sh");
+        let mut script = Command::new(script);
+        let done =
+            script.env("RIG_NAMESPACE", &self.one).arg(command).arg(self.state.path()).arg(name).status();
+        assert!(done.unwrap().success(), "{command} {name}");
+    }
+
     fn ctr(&self, arguments: &[&str]) -> String {
         self.run("ctr", &[&["-n", &self.one], arguments].concat())
     }
@@ -397,12 +406,12 @@ async fn endings(fleet: &Fleet<'_>) {
 }
 
 async fn hung_shim(fleet: &Fleet<'_>) {
-    fleet.rig.run("freeze", &["web"]);
+    fleet.rig.shim("freeze", "web");
     let began = Instant::now();
     let listing = fleet.list(&fleet.rig.one).await;
     let took = began.elapsed();
     let one = fleet.inventory().instance(&fleet.id("web")).await;
-    fleet.rig.run("thaw", &["web"]);
+    fleet.rig.shim("thaw", "web");
     assert!(took < Duration::from_secs(4), "the list took {took:?}");
     assert_eq!(listing.items.len(), 3);
     for instance in &listing.items {

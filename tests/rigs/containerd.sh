@@ -242,9 +242,9 @@ shims() { # process ids of the rig's shims
     done
 }
 
-shim() { # process id of a container's shim
+shim() { # process id of a container's shim; namespaces may have containers of the same name
     for process in $(shims); do
-        if tr '\0' ' ' < "/proc/$process/cmdline" | grep -q -- "-id $1 "; then echo "$process"; return 0; fi
+        if tr '\0' ' ' < "/proc/$process/cmdline" | grep -q -- "-namespace $NS -id $1 "; then echo "$process"; return 0; fi
     done
     die "no shim of $1"
 }
