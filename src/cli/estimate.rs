@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     for (name, source) in &config.sources {
         if let SourceKind::Aws(aws) = &source.kind {
             let answer = super::runtime()?.block_on(Box::pin(estimate(aws, source.every.0, args.assume)))?;
-            sources.push((name.to_string(), answer));
+            sources.push((name.clone(), answer));
         }
     }
     if sources.is_empty() {

@@ -49,7 +49,6 @@ impl AwsCollector {
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`], always.
-#[expect(clippy::unused_async, reason = "as with AWS built in")]
 pub async fn estimate(_: &Config, _: Duration, _: Option<Assumed>) -> Result<Estimate> {
     Err(absent("estimate"))
 }

@@ -35,7 +35,6 @@ pub(super) struct Session(Arc<Inner>);
 
 struct Inner {
     id: String,
-    name: Option<String>,
     home: Region,
     sdk: SdkConfig,
     endpoints: Endpoints,
@@ -79,7 +78,6 @@ impl Session {
         };
         Ok(Self(Arc::new(Inner {
             id,
-            name: account.name.clone(),
             home,
             sdk,
             endpoints,
@@ -93,11 +91,6 @@ impl Session {
     /// The account's id, 12 digits.
     pub(super) fn id(&self) -> &str {
         &self.0.id
-    }
-
-    /// What people call the account.
-    pub(super) fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
     }
 
     /// The only region that the file names, where things are made that nobody named a region for.

@@ -134,11 +134,6 @@ fn limit() -> usize {
 }
 
 impl Metric {
-    /// The namespace that it is listed in.
-    pub(super) fn namespace(&self) -> &str {
-        self.namespace.as_deref().unwrap_or_default()
-    }
-
     /// Seconds that one value is of.
     pub(super) fn seconds(&self) -> i64 {
         i64::try_from(self.period.0.as_secs()).unwrap_or(i64::MAX)

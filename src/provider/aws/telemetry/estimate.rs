@@ -124,7 +124,7 @@ fn offline(config: &Config, every: i64, assumed: Assumed) -> Result<Estimate> {
                 }
                 // One processor, file system, disk and interface.
                 Resource::Listed => {
-                    add(&mut load, config, &wanted.of_listed(namespace, |_| true), assumed.instances)
+                    add(&mut load, config, &wanted.of_listed(namespace, |_| true), assumed.instances);
                 }
             }
         }

@@ -37,7 +37,7 @@ pub(super) fn parts(config: &Config, mapping: &Mapping) -> BTreeSet<Part> {
     }
     for metric in &config.metrics {
         parts.insert(Part {
-            namespace: metric.namespace().to_owned(),
+            namespace: metric.namespace.clone().unwrap_or_default(),
             period: coarse(config, metric.seconds()),
         });
     }
@@ -66,7 +66,8 @@ pub(super) struct Wanted<'a> {
 impl Wanted<'_> {
     /// Whether a metric of the pipeline file belongs to the part.
     pub(super) fn has(&self, metric: &Metric) -> bool {
-        metric.namespace() == self.part.namespace && coarse(self.config, metric.seconds()) == self.part.period
+        metric.namespace.as_ref() == Some(&self.part.namespace)
+            && coarse(self.config, metric.seconds()) == self.part.period
     }
 
     /// Of an instance.

@@ -59,7 +59,7 @@ impl Grid {
     }
 
     pub(super) fn rows(&self) -> usize {
-        if self.columns == 0 { 0 } else { self.values.len() / self.columns }
+        self.values.len().checked_div(self.columns).unwrap_or(0)
     }
 
     pub(super) fn time(&self, row: usize) -> i64 {

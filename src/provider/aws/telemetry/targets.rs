@@ -36,6 +36,11 @@ pub(super) fn identity(
     }
 }
 
+/// The owning account where it is another, and all dimensions.
+type Whose = (Option<Arc<str>>, Dimensions);
+/// What makes two series the same figure: the owning account, the resource, the metric and the tags of its row.
+type Figure = (Option<Arc<str>>, Arc<str>, Arc<str>, Vec<Arc<str>>);
+
 /// Makes the targets of a part.
 pub(super) struct Maker<'a> {
     pub(super) place: &'a Place,
@@ -173,8 +178,7 @@ impl Maker<'_> {
         let wanted: HashMap<&str, &Builtin> =
             namespace.metrics.iter().map(|metric| (metric.metric.as_str(), metric)).collect();
         // The agent can publish the same figure with more and with fewer dimensions; the one that says most is taken.
-        let mut best: BTreeMap<(Option<Arc<str>>, Arc<str>, Arc<str>, Vec<Arc<str>>), &Series> =
-            BTreeMap::new();
+        let mut best: BTreeMap<Figure, &Series> = BTreeMap::new();
         for one in
             series.iter().filter(|one| !only_linked || one.owner.is_some() && one.dimensions.len() == 1)
         {
@@ -193,7 +197,7 @@ impl Maker<'_> {
                 *kept = one;
             }
         }
-        let mut together: BTreeMap<(Option<Arc<str>>, Dimensions), BTreeSet<Arc<str>>> = BTreeMap::new();
+        let mut together: BTreeMap<Whose, BTreeSet<Arc<str>>> = BTreeMap::new();
         for one in best.into_values() {
             let key = (one.owner.clone(), Arc::clone(&one.dimensions));
             together.entry(key).or_default().insert(Arc::clone(&one.metric));
@@ -252,8 +256,7 @@ impl Maker<'_> {
         let place = self.place;
         let wanted = Wanted { config: &place.config, part: self.part };
         let metrics: Vec<&Metric> = place.config.metrics.iter().filter(|metric| wanted.has(metric)).collect();
-        let mut together: BTreeMap<(Option<String>, Option<Arc<str>>, Dimensions), Vec<&Metric>> =
-            BTreeMap::new();
+        let mut together: BTreeMap<(Option<String>, Whose), Vec<&Metric>> = BTreeMap::new();
         for metric in metrics {
             let first = metric.inputs.values().next().map(|input| &input.metric);
             let question = Question {
@@ -275,13 +278,13 @@ impl Maker<'_> {
                 self.faults.push(failed(ErrorKind::Quota, "measure all of", &name, reason));
             }
             for one in series.iter().take(metric.limit) {
-                let key = (metric.resource.clone(), one.owner.clone(), Arc::clone(&one.dimensions));
+                let key = (metric.resource.clone(), (one.owner.clone(), Arc::clone(&one.dimensions)));
                 together.entry(key).or_default().push(metric);
             }
         }
         let observer = if self.part.namespace.starts_with("AWS/") { "hypervisor" } else { "guest" };
         let mut targets = Vec::new();
-        for ((resource, owner, dimensions), metrics) in together {
+        for ((resource, (owner, dimensions)), metrics) in together {
             let ask = Arc::new(own_ask(&metrics, place.config.settle_by));
             let target = match &resource {
                 Some(resource) => self.of_instance(owner, dimensions, resource, ask, observer),
