@@ -31,7 +31,7 @@ test: ## Runs every test, with real daemons where a test needs one (COVERAGE=1: 
 	scripts/setup build rigs $(if $(COVERAGE),coverage)
 	scripts/$(if $(COVERAGE),coverage,test)
 
-bench: ## Runs the benchmarks with optimisation (BENCH=name for one: delivery, ingest, line_protocol, log, merge, poll, scale)
+bench: ## Runs the benchmarks with optimisation (BENCH=name for one: cloudwatch, delivery, ingest, line_protocol, log, merge, poll, scale)
 	scripts/setup build rigs bench
 	SCALE_PYTHON="$${SCALE_PYTHON:-$(TOOLS)/bin/python3}" $(CARGO) bench $(if $(BENCH),--bench $(BENCH),--benches)
 

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod deadletters;
+pub mod estimate;
 pub mod logging;
 pub mod manage;
 mod output;
@@ -40,6 +41,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Estimate(estimate::Args),
     Schema(schema::Args),
     Run(run::Args),
     /// Answer an SQL query over the store, also while it is written to
@@ -96,6 +98,7 @@ fn start(cli: Cli) -> Result<ExitCode> {
     logging::start(&cli.logging, usual, &screen)?;
     match cli.command {
         Command::Check(args) => check::run(args),
+        Command::Estimate(args) => estimate::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Run(args) => run::run(args, screen),
         Command::Query(args) => query::run(args),
@@ -147,10 +150,10 @@ mod tests {
     fn the_definitions_of_all_commands_hold_together() {
         Cli::command().debug_assert();
         let names: Vec<_> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        let telemetry = ["check", "schema", "run", "query", "tables", "deadletters"];
+        let telemetry = ["check", "estimate", "schema", "run", "query", "tables", "deadletters"];
         let resources = ["instances", "volumes", "snapshots", "networks", "subnets", "images"];
         let others = ["sizes", "regions", "zones", "prices", "operations", "completions"];
-        assert_eq!(names, [telemetry, resources, others].concat());
+        assert_eq!(names, [&telemetry[..], &resources, &others].concat());
         for command in Cli::command().get_subcommands() {
             assert!(command.get_about().is_some(), "{} has no description", command.get_name());
         }

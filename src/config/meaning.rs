@@ -131,6 +131,7 @@ impl Meaning<'_> {
                 self.metrics(part, &config.metrics, config.wrong_metrics());
             }
             SourceKind::Containerd(config) => self.containerd(part, every, &config),
+            SourceKind::Aws(config) => self.aws(part, &config),
         }
     }
 
@@ -196,6 +197,26 @@ impl Meaning<'_> {
         self.positive(part, "relist", config.relist);
         self.at_most(part, "usage_every", config.usage_every);
         self.metrics(part, &config.metrics, config.wrong_metrics());
+    }
+
+    fn aws(&mut self, part: &Part<'_>, config: &provider::aws::Config) {
+        if !provider::AWS {
+            let (path, fault) = part.fault_at("type", "this build of barograph cannot measure AWS");
+            self.report.add(&path, fault.help("build it with the feature `aws`, or take the source out"));
+        }
+        for (key, reason) in config.wrong() {
+            self.add(part, key, reason);
+        }
+        for (key, span) in [
+            ("request_timeout", config.request_timeout),
+            ("inventory_every", config.inventory_every),
+            ("list_every", config.list_every),
+        ] {
+            self.positive(part, key, span);
+        }
+        if !self.report.is_secret(&part.path.key("metrics")) {
+            self.tables.extend(config.tables());
+        }
     }
 
     /// `every` and `timeout` of a source.

@@ -55,6 +55,8 @@ pub enum SourceKind {
     Kvm(provider::kvm::Config),
     /// Containers of containerd.
     Containerd(provider::containerd::Config),
+    /// Instances and volumes of AWS.
+    Aws(Box<provider::aws::Config>),
 }
 
 /// A step on the way.
@@ -97,6 +99,12 @@ impl Pipeline {
             let (sizes, prices) = match &mut source.kind {
                 SourceKind::Kvm(config) => (&mut config.sizes, &mut config.prices),
                 SourceKind::Containerd(config) => (&mut config.sizes, &mut config.prices),
+                SourceKind::Aws(config) => {
+                    let tokens =
+                        config.accounts.iter_mut().filter_map(|account| account.web_identity.as_mut());
+                    tokens.for_each(|identity| identity.token_file = folder.join(&identity.token_file));
+                    continue;
+                }
                 SourceKind::Host(_) => continue,
             };
             for path in [sizes, prices].into_iter().flatten() {
@@ -120,6 +128,7 @@ impl SourceKind {
             Self::Host(_) => "host",
             Self::Kvm(_) => "kvm",
             Self::Containerd(_) => "containerd",
+            Self::Aws(_) => "aws",
         }
     }
 }

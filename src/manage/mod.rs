@@ -21,6 +21,7 @@ pub mod select;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod unopened;
 mod unwind;
 mod wait;
 

@@ -200,8 +200,10 @@ impl Table {
 pub struct Catalog(BTreeMap<String, Arc<Table>>);
 
 /// Name and text of every embedded table file.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 13] = [
+    ("checks", include_str!("../../schemas/tables/checks.yaml")),
     ("cpu", include_str!("../../schemas/tables/cpu.yaml")),
+    ("credit", include_str!("../../schemas/tables/credit.yaml")),
     ("disk", include_str!("../../schemas/tables/disk.yaml")),
     ("events", include_str!("../../schemas/tables/events.yaml")),
     ("filesystem", include_str!("../../schemas/tables/filesystem.yaml")),
@@ -382,6 +384,8 @@ mod tests {
             let error = Table::from_yaml(text).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }
-        assert!(Catalog::builtin().unwrap().table("cpus").unwrap_err().to_string().contains("cpu, disk"));
+        assert!(
+            Catalog::builtin().unwrap().table("cpus").unwrap_err().to_string().contains("cpu, credit, disk")
+        );
     }
 }

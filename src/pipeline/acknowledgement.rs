@@ -41,6 +41,51 @@ struct Mark {
     next_id: u64,
 }
 
+/// A window that is being collected. Dropped before it [has an end](Self::reached), as by a panic, it is lost, and all that is
+/// not settled is asked for again.
+pub(super) struct Collecting {
+    marks: Arc<Marks>,
+    source: String,
+    shard: Shard,
+    window: Window,
+    id: u64,
+    ack: Ack,
+}
+
+impl Collecting {
+    /// What its rows carry.
+    pub(super) fn ack(&self) -> &Ack {
+        &self.ack
+    }
+
+    /// It was not collected; what came of it before the failure comes again. The windows before it stay as they are.
+    pub(super) fn failed(self) {
+        let mut shards = self.marks.shards.lock();
+        let mark = shards.get_mut(&self.source).and_then(|marks| marks.get_mut(&self.shard.0));
+        if let Some(mark) = mark {
+            mark.pending.retain(|pending| pending.id != self.id);
+        }
+    }
+
+    /// It was collected up to `end`, where the next window begins: the last share of its acknowledgement.
+    pub(super) fn reached(self, end: i64) -> Ack {
+        let end = end.clamp(self.window.start, self.window.end);
+        let mut shards = self.marks.shards.lock();
+        let mark = shards.get_mut(&self.source).and_then(|marks| marks.get_mut(&self.shard.0));
+        if let Some(mark) = mark
+            && let Some(pending) = mark.pending.iter_mut().find(|pending| pending.id == self.id)
+        {
+            pending.end = end;
+            // Not if a window before it was lost meanwhile: the next one begins there.
+            if self.window.start <= mark.collected {
+                mark.collected = end;
+            }
+        }
+        drop(shards);
+        self.ack
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Pending {
     id: u64,
@@ -79,21 +124,31 @@ impl Marks {
         Window { start: mark.collected, end }
     }
 
-    /// The window was collected: the acknowledgement that its rows carry.
+    /// The window was collected as a whole: the acknowledgement that its rows carry.
+    #[cfg(test)]
     pub(super) fn collected(self: &Arc<Self>, source: &str, shard: &Shard, window: Window) -> Ack {
+        self.collecting(source, shard, window).reached(window.end)
+    }
+
+    /// A window that is being collected. Its rows may be on their way before all of it was read.
+    pub(super) fn collecting(self: &Arc<Self>, source: &str, shard: &Shard, window: Window) -> Collecting {
         let mut shards = self.shards.lock();
         let marks = shards.entry(source.to_owned()).or_default();
         let mark = marks.entry(shard.0.clone()).or_insert_with(|| Mark::at(window.start));
         let id = mark.next_id;
         mark.next_id += 1;
-        // Not if a window before it was lost meanwhile: the next one begins there.
-        if window.start <= mark.collected {
-            mark.collected = window.end;
-        }
         mark.pending.push(Pending { id, start: window.start, end: window.end, settled: false });
         drop(shards);
-        let (marks, source, shard) = (Arc::clone(self), source.to_owned(), shard.clone());
-        Ack::new(move |outcome| marks.finish(&source, &shard, id, outcome))
+        let (marks, of, shard_of) = (Arc::clone(self), source.to_owned(), shard.clone());
+        let ack = Ack::new(move |outcome| marks.finish(&of, &shard_of, id, outcome));
+        Collecting {
+            marks: Arc::clone(self),
+            source: source.to_owned(),
+            shard: shard.clone(),
+            window,
+            id,
+            ack,
+        }
     }
 
     /// The durable mark of a shard, if it has one.
@@ -235,6 +290,47 @@ mod tests {
         three.settle();
         assert_eq!(durable(&marks), 120);
         assert!(marks.shards.lock()["host"]["local"].pending.is_empty());
+    }
+
+    #[test]
+    fn what_may_still_change_is_asked_for_again() {
+        let marks = Marks::resume(&Checkpoints::new());
+        let read = |end, reached| {
+            let window = marks.window("host", &shard(), end, 10);
+            marks.collecting("host", &shard(), window).reached(reached).settle();
+            window
+        };
+        assert_eq!(read(100, 95), Window { start: 90, end: 100 });
+        assert_eq!(durable(&marks), 95);
+        assert_eq!(read(110, 95), Window { start: 95, end: 110 }, "nothing more is certain");
+        assert_eq!(durable(&marks), 95);
+        assert_eq!(read(120, 50), Window { start: 95, end: 120 }, "a mark never moves back");
+        assert_eq!(read(130, 999), Window { start: 95, end: 130 }, "nor over the end");
+        assert_eq!(durable(&marks), 130);
+        assert!(marks.shards.lock()["host"]["local"].pending.is_empty());
+    }
+
+    #[test]
+    fn a_window_that_failed_does_not_take_those_before_it_along() {
+        let marks = Marks::resume(&Checkpoints::new());
+        let (_, one) = collect(&marks, 100);
+        let window = marks.window("host", &shard(), 110, 10);
+        marks.collecting("host", &shard(), window).failed();
+        assert_eq!(marks.window("host", &shard(), 120, 10), Window { start: 100, end: 120 });
+        one.settle();
+        assert_eq!(durable(&marks), 100);
+    }
+
+    #[test]
+    fn a_window_that_failed_midway_is_lost_with_the_rows_that_came_from_it() {
+        let marks = Marks::resume(&Checkpoints::new());
+        let window = marks.window("host", &shard(), 100, 10);
+        let half = marks.collecting("host", &shard(), window);
+        let rows = half.ack().clone();
+        drop(half);
+        rows.settle();
+        assert_eq!(durable(&marks), 90);
+        assert_eq!(marks.window("host", &shard(), 110, 10), Window { start: 90, end: 110 });
     }
 
     #[test]

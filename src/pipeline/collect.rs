@@ -7,19 +7,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledgement::Marks;
+use super::acknowledgement::{Collecting, Marks};
 use super::backoff::Backoff;
 use super::clock::{Clock, nanoseconds};
 use super::log_limit::LogLimit;
 use super::monitor::{SourcePhase, SourceState};
 use super::schedule::Schedule;
 use crate::model::{Ack, MetricBatch, Parcel};
-use crate::provider::{Collection, Collector, Shard};
+use crate::provider::{Collection, Collector, Shard, Window};
 use crate::{Error, Result};
 
 /// Shards are looked for again this often.
@@ -197,49 +198,68 @@ impl Source {
 
     async fn collect(self: Arc<Self>, shard: Shard, time: i64) -> Done {
         let window = self.marks.window(self.name(), &shard, time, nanoseconds(self.state.every));
+        self.collector.told(time);
         for part in window.parts(self.collector.longest_window()) {
-            let began = Instant::now();
-            let answer = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Done::Stopped,
-                answer = timeout(self.deadline, self.collector.collect(&shard, part)) => answer,
-            };
-            self.state.update(|numbers| numbers.last_duration = began.elapsed());
-            let error = match answer {
-                Ok(Ok(collection)) => {
-                    let ack = self.marks.collected(self.name(), &shard, part);
-                    self.take(&shard, collection, ack).await;
-                    continue;
+            let collecting = self.marks.collecting(self.name(), &shard, part);
+            match self.read(&shard, part, &collecting).await {
+                Ok(Some(reached)) => collecting.reached(reached).settle(),
+                Ok(None) => return Done::Stopped,
+                Err(error) => {
+                    // What is later waits for what is earlier: the next tick begins here again.
+                    collecting.failed();
+                    self.failed(&shard, &error);
+                    break;
                 }
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    let reason = format!("no answer within the deadline of {:?}", self.deadline);
-                    Error::unavailable("collect", reason)
-                }
-            };
-            // What is later waits for what is earlier: the next tick begins here again.
-            self.failed(&shard, &error);
-            break;
+            }
         }
         Done::Collected
     }
 
-    async fn take(&self, shard: &Shard, collection: Collection, ack: Ack) {
+    /// Reads a window piece by piece and sends its rows on their way; returns how far it is final, or nothing if the run
+    /// is being stopped.
+    async fn read(&self, shard: &Shard, window: Window, collecting: &Collecting) -> Result<Option<i64>> {
+        let mut pieces = self.collector.pieces(shard, window);
+        let (mut reached, mut faults, mut taken) = (window.end, Vec::new(), Duration::ZERO);
+        loop {
+            let began = Instant::now();
+            let piece = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(None),
+                piece = timeout(self.deadline, pieces.next()) => piece,
+            };
+            taken += began.elapsed();
+            self.state.update(|numbers| numbers.last_duration = taken);
+            let piece = piece.unwrap_or_else(|_| {
+                let reason = format!("no answer within the deadline of {:?}", self.deadline);
+                Some(Err(Error::unavailable("collect", reason)))
+            });
+            let Some(piece) = piece else { break };
+            let Collection { batches, faults: failed, reached: to } = piece?;
+            reached = to.unwrap_or(reached).min(reached);
+            faults.extend(failed);
+            if !self.send(&batches, collecting.ack()).await {
+                return Ok(None);
+            }
+        }
+        self.collected(shard, &faults);
+        Ok(Some(reached))
+    }
+
+    fn collected(&self, shard: &Shard, faults: &[Error]) {
         self.state.update(|numbers| {
             numbers.collections += 1;
-            numbers.faults += u64::try_from(collection.faults.len()).unwrap_or(u64::MAX);
+            numbers.faults += u64::try_from(faults.len()).unwrap_or(u64::MAX);
         });
         if let Some(lasted) = self.limit.forget(&shard.0) {
             tracing::info!(source = self.name(), shard = shard.0, %lasted, "source collects again");
         }
         // No name of a shard holds this character, so that no other shard's keys begin in the same way.
         let of_shard = format!("{}\0", shard.0);
-        let failing: Vec<String> =
-            collection.faults.iter().map(|fault| of_shard.clone() + &part(fault)).collect();
+        let failing: Vec<String> = faults.iter().map(|fault| of_shard.clone() + &part(fault)).collect();
         for (part, lasted) in self.limit.over(&of_shard, &failing) {
             tracing::info!(source = self.name(), shard = shard.0, part, %lasted, "a part fails no more");
         }
-        for (fault, key) in collection.faults.iter().zip(&failing) {
+        for (fault, key) in faults.iter().zip(&failing) {
             if let Some(left_out) = self.limit.pass(key) {
                 let error = fault.chain();
                 tracing::warn!(
@@ -251,14 +271,17 @@ impl Source {
                 );
             }
         }
-        for part in collection.batches.iter().flat_map(parts) {
-            // The closed channel means a stop that ran out of time: the share is dropped, the mark stays.
-            let Ok(place) = self.channel.reserve().await else { return };
+    }
+
+    /// Sends rows on their way; not if a stop ran out of time, which closes the channel: the mark stays.
+    async fn send(&self, batches: &[MetricBatch], ack: &Ack) -> bool {
+        for part in batches.iter().flat_map(parts) {
+            let Ok(place) = self.channel.reserve().await else { return false };
             let rows = u64::try_from(part.rows()).unwrap_or(u64::MAX);
             self.state.update(|numbers| numbers.rows += rows);
             place.send(Parcel::new(part, ack.clone()));
         }
-        ack.settle();
+        true
     }
 
     fn failed(&self, shard: &Shard, error: &Error) {

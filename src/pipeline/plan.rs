@@ -10,7 +10,7 @@ use super::deliver::OpenSink;
 use super::queue::{Batching, Overflow};
 use super::target::BACKOFF;
 use crate::config::{Pipeline, SinkConfig, SourceConfig, SourceKind, TransformConfig};
-use crate::provider::{Collector, containerd, host, kvm};
+use crate::provider::{Collector, aws, containerd, host, kvm};
 use crate::sink::{Sink, influxdb, stdout, store};
 use crate::telemetry::Telemetry;
 use crate::transform::Transform;
@@ -123,7 +123,7 @@ impl Plan {
             let running =
                 previous.and_then(|p| p.sources.iter().find(|(other, _)| other.as_str() == name.as_str()));
             let unchanged = same_settings && running.is_some_and(|(_, running)| *running == *source);
-            sources.push(source_plan(name, source, config.settings.jitter.0, unchanged));
+            sources.push(source_plan(name, source, config.settings.jitter.0, unchanged, telemetry));
         }
         let folder = data.map(Path::to_owned).or_else(|| first_store(config));
         let folder = folder.unwrap_or_else(|| PathBuf::from(DATA));
@@ -223,8 +223,15 @@ fn sink_plan(
     }
 }
 
-fn source_plan(name: &str, source: &SourceConfig, jitter: Duration, unchanged: bool) -> SourcePlan {
-    let kind = source.kind.clone();
+fn source_plan(
+    name: &str,
+    source: &SourceConfig,
+    jitter: Duration,
+    unchanged: bool,
+    telemetry: &Telemetry,
+) -> SourcePlan {
+    let (kind, own_name, every) = (source.kind.clone(), name.to_owned(), source.every.0);
+    let telemetry = telemetry.clone();
     SourcePlan {
         name: name.to_owned(),
         every: source.every.0,
@@ -236,6 +243,9 @@ fn source_plan(name: &str, source: &SourceConfig, jitter: Duration, unchanged: b
                 SourceKind::Host(config) => Arc::new(host::HostCollector::new(config)?),
                 SourceKind::Kvm(config) => Arc::new(kvm::KvmCollector::new(config)?),
                 SourceKind::Containerd(config) => Arc::new(containerd::ContainerdCollector::new(config)?),
+                SourceKind::Aws(config) => {
+                    Arc::new(aws::AwsCollector::new(config)?.of_source(&own_name, every, &telemetry))
+                }
             })
         }),
     }

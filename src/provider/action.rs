@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{DiskSpec, InstanceSpec, NetworkSpec, SizeSpec, SnapshotSpec, SubnetSpec, VolumeSpec};
+use super::spec::{
+    DiskSpec, InstanceSpec, NetworkSpec, SizeSpec, SnapshotSpec, SubnetSpec, VolumeChange, VolumeSpec,
+};
 use crate::model::Span;
 use crate::model::resource::{Kind, ResourceId, State};
 use crate::{Error, Result};
@@ -46,6 +48,9 @@ pub enum Action {
     CreateVolume { spec: VolumeSpec },
     /// Makes a volume larger; there is no way back.
     GrowVolume { volume: Target, size_bytes: u64 },
+    /// Gives a volume another class or other figures, and more size with it where that is said: in one call, because
+    /// providers count how often a volume is changed. There is no way back.
+    ChangeVolume { volume: Target, change: VolumeChange },
     /// Deletes a volume.
     DeleteVolume { volume: Target },
     /// Gives an instance a volume.
@@ -54,6 +59,8 @@ pub enum Action {
     DetachVolume { volume: Target, instance: Target },
     /// Makes a snapshot.
     CreateSnapshot { spec: SnapshotSpec },
+    /// Makes a copy of a snapshot in another region.
+    CopySnapshot { snapshot: Target, location: String },
     /// Goes back to a snapshot: what was written since is lost.
     RevertSnapshot { snapshot: Target },
     /// Deletes a snapshot.
@@ -139,6 +146,8 @@ impl Action {
             Self::Resume { .. } => "resume",
             Self::Resize { .. } => "resize",
             Self::GrowVolume { .. } => "grow",
+            Self::ChangeVolume { .. } => "change",
+            Self::CopySnapshot { .. } => "copy",
             Self::AttachVolume { .. } => "attach",
             Self::DetachVolume { .. } => "detach",
             Self::RevertSnapshot { .. } => "revert",
@@ -165,12 +174,14 @@ impl Action {
             | Self::DeleteInstance { .. } => Kind::Instance,
             Self::CreateVolume { .. }
             | Self::GrowVolume { .. }
+            | Self::ChangeVolume { .. }
             | Self::DeleteVolume { .. }
             | Self::AttachVolume { .. }
             | Self::DetachVolume { .. } => Kind::Volume,
-            Self::CreateSnapshot { .. } | Self::RevertSnapshot { .. } | Self::DeleteSnapshot { .. } => {
-                Kind::Snapshot
-            }
+            Self::CreateSnapshot { .. }
+            | Self::CopySnapshot { .. }
+            | Self::RevertSnapshot { .. }
+            | Self::DeleteSnapshot { .. } => Kind::Snapshot,
             Self::CreateNetwork { .. } | Self::DeleteNetwork { .. } => Kind::Network,
             Self::CreateSubnet { .. } | Self::DeleteSubnet { .. } => Kind::Subnet,
             Self::ImportImage { .. } | Self::DeleteImage { .. } => Kind::Image,
@@ -194,10 +205,13 @@ impl Action {
             | Self::Resize { instance, .. }
             | Self::DeleteInstance { instance, .. } => Some(instance),
             Self::GrowVolume { volume, .. }
+            | Self::ChangeVolume { volume, .. }
             | Self::DeleteVolume { volume }
             | Self::AttachVolume { volume, .. }
             | Self::DetachVolume { volume, .. } => Some(volume),
-            Self::RevertSnapshot { snapshot } | Self::DeleteSnapshot { snapshot } => Some(snapshot),
+            Self::CopySnapshot { snapshot, .. }
+            | Self::RevertSnapshot { snapshot }
+            | Self::DeleteSnapshot { snapshot } => Some(snapshot),
             Self::DeleteNetwork { network } => Some(network),
             Self::DeleteSubnet { subnet } => Some(subnet),
             Self::DeleteImage { image } => Some(image),
@@ -247,8 +261,10 @@ impl Action {
                 | Self::Resume { .. }
                 | Self::CreateVolume { .. }
                 | Self::GrowVolume { .. }
+                | Self::ChangeVolume { .. }
                 | Self::AttachVolume { .. }
                 | Self::CreateSnapshot { .. }
+                | Self::CopySnapshot { .. }
                 | Self::CreateNetwork { .. }
                 | Self::CreateSubnet { .. }
                 | Self::ImportImage { .. }
@@ -297,8 +313,12 @@ impl Action {
             Self::AttachVolume { volume, instance, .. } | Self::DetachVolume { volume, instance } => {
                 vec![volume, instance]
             }
-            Self::GrowVolume { volume, .. } | Self::DeleteVolume { volume } => vec![volume],
-            Self::RevertSnapshot { snapshot } | Self::DeleteSnapshot { snapshot } => vec![snapshot],
+            Self::GrowVolume { volume, .. }
+            | Self::ChangeVolume { volume, .. }
+            | Self::DeleteVolume { volume } => vec![volume],
+            Self::CopySnapshot { snapshot, .. }
+            | Self::RevertSnapshot { snapshot }
+            | Self::DeleteSnapshot { snapshot } => vec![snapshot],
             Self::DeleteNetwork { network } => vec![network],
             Self::DeleteSubnet { subnet } => vec![subnet],
             Self::DeleteImage { image } => vec![image],
@@ -354,6 +374,8 @@ impl fmt::Display for Action {
             Self::GrowVolume { volume, size_bytes } => {
                 write!(f, "grow volume {volume} to {}", crate::model::Size(*size_bytes))
             }
+            Self::ChangeVolume { volume, change } => write!(f, "change volume {volume} to {change}"),
+            Self::CopySnapshot { snapshot, location } => write!(f, "copy snapshot {snapshot} to {location}"),
             other => match other.target() {
                 Some(target) => write!(f, "{verb} {kind} {target}"),
                 None => write!(f, "{verb} {kind}"),

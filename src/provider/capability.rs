@@ -24,10 +24,16 @@ pub struct Capabilities {
     pub attach: bool,
     /// A volume can begin as a copy of another.
     pub clone_volume: bool,
+    /// A volume can begin with the content of a snapshot.
+    pub volume_from_snapshot: bool,
+    /// A volume can get another class or other figures.
+    pub change_volume: bool,
     /// Snapshots can be listed.
     pub snapshots: bool,
     /// Snapshots can be made and deleted.
     pub make_snapshots: bool,
+    /// Snapshots can be copied to another region.
+    pub copy_snapshots: bool,
     /// An instance can go back to a snapshot.
     pub revert: bool,
     /// Networks can be listed.
@@ -40,8 +46,10 @@ pub struct Capabilities {
     pub make_subnets: bool,
     /// Images can be listed.
     pub images: bool,
-    /// Images can be read from an archive, and deleted.
+    /// Images can be read from an archive.
     pub import_images: bool,
+    /// Images can be deleted.
+    pub delete_images: bool,
     /// Sizes have names.
     pub sizes: bool,
     /// Prices can be known.
@@ -57,6 +65,39 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// All of it: of a provider that could not be asked, and that answers everything with the reason.
+    pub fn everything() -> Self {
+        Self {
+            instances: true,
+            lifecycle: true,
+            suspend: true,
+            resize_live: true,
+            resize_stopped: true,
+            volumes: true,
+            attach: true,
+            clone_volume: true,
+            volume_from_snapshot: true,
+            change_volume: true,
+            snapshots: true,
+            make_snapshots: true,
+            copy_snapshots: true,
+            revert: true,
+            networks: true,
+            make_networks: true,
+            subnets: true,
+            make_subnets: true,
+            images: true,
+            import_images: true,
+            delete_images: true,
+            sizes: true,
+            prices: true,
+            zones: true,
+            client_token: true,
+            native_dry_run: true,
+            protection: true,
+        }
+    }
+
     /// Whether this kind of resource can be listed.
     pub fn lists(&self, kind: Kind) -> bool {
         match kind {
@@ -83,14 +124,24 @@ impl Capabilities {
             | Action::DeleteInstance { .. } => self.lifecycle,
             Action::Suspend { .. } | Action::Resume { .. } => self.suspend,
             Action::Resize { .. } => self.resize_live || self.resize_stopped,
-            Action::CreateVolume { spec } => self.volumes && (spec.from.is_none() || self.clone_volume),
+            Action::CreateVolume { spec } => {
+                let source = match spec.from.as_ref().map(|from| from.kind) {
+                    None => true,
+                    Some(Kind::Snapshot) => self.volume_from_snapshot,
+                    Some(_) => self.clone_volume,
+                };
+                self.volumes && source
+            }
             Action::GrowVolume { .. } | Action::DeleteVolume { .. } => self.volumes,
+            Action::ChangeVolume { .. } => self.change_volume,
             Action::AttachVolume { .. } | Action::DetachVolume { .. } => self.attach,
             Action::CreateSnapshot { .. } | Action::DeleteSnapshot { .. } => self.make_snapshots,
+            Action::CopySnapshot { .. } => self.copy_snapshots,
             Action::RevertSnapshot { .. } => self.revert,
             Action::CreateNetwork { .. } | Action::DeleteNetwork { .. } => self.make_networks,
             Action::CreateSubnet { .. } | Action::DeleteSubnet { .. } => self.make_subnets,
-            Action::ImportImage { .. } | Action::DeleteImage { .. } => self.import_images,
+            Action::ImportImage { .. } => self.import_images,
+            Action::DeleteImage { .. } => self.delete_images,
         }
     }
 }

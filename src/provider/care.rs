@@ -39,7 +39,8 @@ impl Action {
         !matches!(self, Self::RevertSnapshot { .. })
     }
 
-    /// For people's eyes: names of environment variables without their values.
+    /// For people's eyes: names of environment variables without their values, and nothing of what a machine is told at its
+    /// first start.
     #[must_use]
     pub fn shown(&self) -> Self {
         let mut shown = self.clone();
@@ -48,6 +49,9 @@ impl Action {
                 if let Some((name, _)) = variable.split_once('=') {
                     *variable = format!("{name}={HIDDEN}");
                 }
+            }
+            if let Some(text) = spec.options.get_mut("user_data") {
+                *text = HIDDEN.into();
             }
         }
         shown

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::model::MetricBatch;
 use crate::model::resource::{
@@ -35,10 +36,16 @@ pub use client::Client;
 pub use listing::{Listing, Page, Pages};
 pub use plan::{Downtime, Leftover, Plan, Step};
 pub use spec::{
-    DiskSpec, InstanceSpec, KernelSpec, NetworkSpec, SizeSpec, SnapshotSpec, SubnetSpec, VolumeSpec,
+    DiskSpec, InstanceSpec, KernelSpec, NetworkSpec, SizeSpec, SnapshotSpec, SubnetSpec, VolumeChange,
+    VolumeSpec,
 };
 pub use token::Token;
 
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(not(feature = "aws"))]
+#[path = "aws/absent.rs"]
+pub mod aws;
 #[cfg(feature = "containerd")]
 pub mod containerd;
 #[cfg(not(feature = "containerd"))]
@@ -55,6 +62,8 @@ pub mod mapping;
 pub mod rates;
 pub mod status;
 
+/// Whether this build can reach AWS. Without it `aws` sources are understood, and refused with that reason.
+pub const AWS: bool = cfg!(feature = "aws");
 /// Whether this build can reach libvirt. Without it `kvm` sources are understood, and refused with that reason.
 pub const KVM: bool = cfg!(feature = "kvm");
 /// Whether this build can reach containerd. Without it `containerd` sources are understood, and refused with that reason.
@@ -80,6 +89,9 @@ pub struct Collection {
     pub batches: Vec<MetricBatch>,
     /// What failed beside the rows that came: one bad guest or disk never costs the others.
     pub faults: Vec<Error>,
+    /// Up to when what was read will not change any more, in nanoseconds since 1970 UTC; the next window begins there, and
+    /// rows that come again replace those of the first time. All of the window if left out.
+    pub reached: Option<i64>,
 }
 
 impl Window {
@@ -123,12 +135,23 @@ pub trait Collector: Send + Sync {
     /// Only when nothing could be measured; a part that failed goes into [`Collection::faults`].
     async fn collect(&self, shard: &Shard, window: Window) -> Result<Collection>;
 
+    /// Measures one shard piece by piece, for what would take too much memory at once: rows of each piece are on their way
+    /// before the next is read. The window is settled when all pieces have come, up to the earliest
+    /// [`Collection::reached`] of theirs; after an error all of it is asked for again.
+    fn pieces<'a>(&'a self, shard: &'a Shard, window: Window) -> BoxStream<'a, Result<Collection>> {
+        stream::once(self.collect(shard, window)).boxed()
+    }
+
     /// How much of the past can be brought by one collection, of a source that can read it: what is longer is asked for
     /// in parts of this length, oldest first, so that making up for a long stop takes no more memory than a short one.
     /// `None` for a source that only knows what is now.
     fn longest_window(&self) -> Option<Duration> {
         None
     }
+
+    /// Hears the time that it is, in nanoseconds since 1970, before each collection: a window that is read in parts ends
+    /// earlier, and how old something is decides what a provider still knows of it and whether it may change.
+    fn told(&self, _now: i64) {}
 
     /// Lets connections and threads go; called once, after the last collection.
     async fn close(&self) {}
@@ -193,7 +216,7 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// Images are read and deleted here.
+    /// Images are read from archives, or deleted, here.
     fn images(&self) -> Option<&dyn Images> {
         None
     }
@@ -365,6 +388,12 @@ pub trait Volumes: Send + Sync {
     /// Makes it larger, also while it is attached.
     async fn grow(&self, id: &ResourceId, size_bytes: u64, token: Token) -> Result<Done>;
 
+    /// Gives it another class or other figures, also while it is attached.
+    async fn change(&self, id: &ResourceId, _change: &VolumeChange, _token: Token) -> Result<Done> {
+        let reason = "this provider's volumes stay of the class that they were made with";
+        Err(Error::new(ErrorKind::Unsupported, "change volume", reason).with_resource(id.to_string()))
+    }
+
     /// Deletes it. One that is attached is a [`ErrorKind::Conflict`].
     async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done>;
 
@@ -386,6 +415,12 @@ pub trait Volumes: Send + Sync {
 pub trait Snapshots: Send + Sync {
     /// Makes one.
     async fn create(&self, spec: &SnapshotSpec, token: Token) -> Result<Done>;
+
+    /// Makes a copy of it in another region.
+    async fn copy(&self, id: &ResourceId, _location: &str, _token: Token) -> Result<Done> {
+        let reason = "this provider's snapshots stay where they were made";
+        Err(Error::new(ErrorKind::Unsupported, "copy snapshot", reason).with_resource(id.to_string()))
+    }
 
     /// Goes back to it.
     async fn revert(&self, id: &ResourceId, token: Token) -> Result<Done>;

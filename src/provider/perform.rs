@@ -41,6 +41,7 @@ pub async fn perform(provider: &dyn Provider, action: &Action, token: Token) -> 
         }
         Action::CreateVolume { spec } => volumes()?.create(spec, token).await,
         Action::GrowVolume { volume, size_bytes } => volumes()?.grow(volume.id()?, *size_bytes, token).await,
+        Action::ChangeVolume { volume, change } => volumes()?.change(volume.id()?, change, token).await,
         Action::DeleteVolume { volume } => volumes()?.delete(volume.id()?, token).await,
         Action::AttachVolume { volume, instance, device } => {
             volumes()?.attach(volume.id()?, instance.id()?, device.as_deref(), token).await
@@ -49,6 +50,9 @@ pub async fn perform(provider: &dyn Provider, action: &Action, token: Token) -> 
             volumes()?.detach(volume.id()?, instance.id()?, token).await
         }
         Action::CreateSnapshot { spec } => snapshots()?.create(spec, token).await,
+        Action::CopySnapshot { snapshot, location } => {
+            snapshots()?.copy(snapshot.id()?, location, token).await
+        }
         Action::RevertSnapshot { snapshot } => snapshots()?.revert(snapshot.id()?, token).await,
         Action::DeleteSnapshot { snapshot } => snapshots()?.delete(snapshot.id()?, token).await,
         Action::CreateNetwork { spec } => networks()?.create(spec, token).await,

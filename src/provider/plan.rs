@@ -239,10 +239,18 @@ impl Plan {
             Action::CreateSnapshot { .. } => {
                 plan.step(step(vec![Action::DeleteSnapshot { snapshot: made() }]))
             }
+            Action::CopySnapshot { .. } => {
+                // What changes is the copy, which is not there yet.
+                let plan = Self { subject: None, ..plan };
+                plan.step(step(vec![Action::DeleteSnapshot { snapshot: made() }]))
+            }
             Action::CreateNetwork { .. } => plan.step(step(vec![Action::DeleteNetwork { network: made() }])),
             Action::CreateSubnet { .. } => plan.step(step(vec![Action::DeleteSubnet { subnet: made() }])),
             Action::ImportImage { .. } => plan.step(step(vec![Action::DeleteImage { image: made() }])),
             Action::GrowVolume { .. } => plan
+                .step(step(vec![]))
+                .note("the file system in it stays as large as it was until the instance grows it"),
+            Action::ChangeVolume { change, .. } if change.size_bytes.is_some() => plan
                 .step(step(vec![]))
                 .note("the file system in it stays as large as it was until the instance grows it"),
             Action::RevertSnapshot { .. } => {
@@ -252,7 +260,8 @@ impl Plan {
                 };
                 plan.step(step)
             }
-            Action::DeleteVolume { .. }
+            Action::ChangeVolume { .. }
+            | Action::DeleteVolume { .. }
             | Action::DeleteSnapshot { .. }
             | Action::DeleteNetwork { .. }
             | Action::DeleteSubnet { .. }

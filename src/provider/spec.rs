@@ -1,6 +1,7 @@
 //! What to make: the small descriptions that people write and plans carry.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,8 @@ pub struct VolumeSpec {
     pub name: String,
     /// Region; the provider's only one if left out.
     pub location: Option<String>,
+    /// Part of the region, where volumes are of one.
+    pub zone: Option<String>,
     /// Pool, tier or type.
     pub class: Option<String>,
     /// Size; of a copy at least that of its source, which it has if left out.
@@ -96,6 +99,29 @@ pub struct VolumeSpec {
     pub from: Option<ResourceId>,
     /// Tags or labels.
     pub tags: BTreeMap<String, String>,
+    /// What only one provider knows, by its own names.
+    pub options: BTreeMap<String, String>,
+}
+
+/// What a volume is to become; what is left out stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VolumeChange {
+    /// Tier or type.
+    pub class: Option<String>,
+    /// Size; at least the present one.
+    pub size_bytes: Option<u64>,
+    /// What only one provider knows, by its own names.
+    pub options: BTreeMap<String, String>,
+}
+
+impl fmt::Display for VolumeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.size_bytes.map(|bytes| crate::model::Size(bytes).to_string());
+        let options = self.options.iter().map(|(name, value)| format!("{name}={value}"));
+        let parts: Vec<_> = self.class.clone().into_iter().chain(size).chain(options).collect();
+        f.write_str(&parts.join(", "))
+    }
 }
 
 /// A snapshot to be made.

@@ -44,6 +44,11 @@ impl<'a> Bench<'a> {
         self.client().capabilities()
     }
 
+    /// Whether the rig can do what the provider claims.
+    pub(crate) fn suspends(&self) -> bool {
+        self.can().suspend && !self.subject.lacks().contains(&"suspend")
+    }
+
     pub(crate) async fn list<T: Listed>(&self) -> Listing<T> {
         self.client().list(&self.location, &|_| ()).await
     }

@@ -75,8 +75,8 @@ impl Subject for Containerd {
         self.spec(name, "trap 'exit 0' TERM; while :; do sleep 0.1; done")
     }
 
-    fn stubborn(&self, name: &str) -> InstanceSpec {
-        self.spec(name, "trap '' TERM; while :; do sleep 0.1; done")
+    fn stubborn(&self, name: &str) -> Option<InstanceSpec> {
+        Some(self.spec(name, "trap '' TERM; while :; do sleep 0.1; done"))
     }
 
     fn larger(&self) -> SizeSpec {

@@ -8,7 +8,7 @@ use barograph::model::resource::{Instance, ResourceId};
 use barograph::provider::{
     Action, Capabilities, Consents, Done, Images, InstanceSpec, Inventory, Lifecycle, NetworkSpec, Networks,
     Plan, Pricing, Provider, ResizePolicy, Scope, SizeSpec, SnapshotSpec, Snapshots, Stop, SubnetSpec, Token,
-    VolumeSpec, Volumes,
+    VolumeChange, VolumeSpec, Volumes,
 };
 use barograph::{Error, ErrorKind, Result, Retry};
 use parking_lot::Mutex;
@@ -41,7 +41,7 @@ impl Faulty {
         self.fault.lock().is_none()
     }
 
-    async fn change(&self, change: impl Future<Output = Result<Done>>) -> Result<Done> {
+    async fn make(&self, change: impl Future<Output = Result<Done>>) -> Result<Done> {
         let number = self.changes.fetch_add(1, Ordering::Relaxed);
         let fault = self.fault.lock().take_if(|(at, _)| *at == number).map(|(_, fault)| fault);
         let lost = || Error::unavailable("change", "the answer was lost").with_retry(Retry::Never);
@@ -100,23 +100,23 @@ impl Provider for Faulty {
 #[async_trait]
 impl Lifecycle for Faulty {
     async fn create(&self, spec: &InstanceSpec, token: Token) -> Result<Done> {
-        self.change(self.inner.lifecycle().unwrap().create(spec, token)).await
+        self.make(self.inner.lifecycle().unwrap().create(spec, token)).await
     }
 
     async fn start(&self, id: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.lifecycle().unwrap().start(id, token)).await
+        self.make(self.inner.lifecycle().unwrap().start(id, token)).await
     }
 
     async fn stop(&self, id: &ResourceId, how: &Stop, token: Token) -> Result<Done> {
-        self.change(self.inner.lifecycle().unwrap().stop(id, how, token)).await
+        self.make(self.inner.lifecycle().unwrap().stop(id, how, token)).await
     }
 
     async fn suspend(&self, id: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.lifecycle().unwrap().suspend(id, token)).await
+        self.make(self.inner.lifecycle().unwrap().suspend(id, token)).await
     }
 
     async fn resume(&self, id: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.lifecycle().unwrap().resume(id, token)).await
+        self.make(self.inner.lifecycle().unwrap().resume(id, token)).await
     }
 
     async fn resize(
@@ -126,26 +126,30 @@ impl Lifecycle for Faulty {
         policy: ResizePolicy,
         token: Token,
     ) -> Result<Done> {
-        self.change(self.inner.lifecycle().unwrap().resize(id, size, policy, token)).await
+        self.make(self.inner.lifecycle().unwrap().resize(id, size, policy, token)).await
     }
 
     async fn delete(&self, id: &ResourceId, consents: Consents, token: Token) -> Result<Done> {
-        self.change(self.inner.lifecycle().unwrap().delete(id, consents, token)).await
+        self.make(self.inner.lifecycle().unwrap().delete(id, consents, token)).await
     }
 }
 
 #[async_trait]
 impl Volumes for Faulty {
     async fn create(&self, spec: &VolumeSpec, token: Token) -> Result<Done> {
-        self.change(self.inner.volumes().unwrap().create(spec, token)).await
+        self.make(self.inner.volumes().unwrap().create(spec, token)).await
     }
 
     async fn grow(&self, id: &ResourceId, size_bytes: u64, token: Token) -> Result<Done> {
-        self.change(self.inner.volumes().unwrap().grow(id, size_bytes, token)).await
+        self.make(self.inner.volumes().unwrap().grow(id, size_bytes, token)).await
+    }
+
+    async fn change(&self, id: &ResourceId, change: &VolumeChange, token: Token) -> Result<Done> {
+        self.make(self.inner.volumes().unwrap().change(id, change, token)).await
     }
 
     async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.volumes().unwrap().delete(id, token)).await
+        self.make(self.inner.volumes().unwrap().delete(id, token)).await
     }
 
     async fn attach(
@@ -155,45 +159,49 @@ impl Volumes for Faulty {
         device: Option<&str>,
         token: Token,
     ) -> Result<Done> {
-        self.change(self.inner.volumes().unwrap().attach(id, to, device, token)).await
+        self.make(self.inner.volumes().unwrap().attach(id, to, device, token)).await
     }
 
     async fn detach(&self, id: &ResourceId, from: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.volumes().unwrap().detach(id, from, token)).await
+        self.make(self.inner.volumes().unwrap().detach(id, from, token)).await
     }
 }
 
 #[async_trait]
 impl Snapshots for Faulty {
     async fn create(&self, spec: &SnapshotSpec, token: Token) -> Result<Done> {
-        self.change(self.inner.snapshots().unwrap().create(spec, token)).await
+        self.make(self.inner.snapshots().unwrap().create(spec, token)).await
+    }
+
+    async fn copy(&self, id: &ResourceId, location: &str, token: Token) -> Result<Done> {
+        self.make(self.inner.snapshots().unwrap().copy(id, location, token)).await
     }
 
     async fn revert(&self, id: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.snapshots().unwrap().revert(id, token)).await
+        self.make(self.inner.snapshots().unwrap().revert(id, token)).await
     }
 
     async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.snapshots().unwrap().delete(id, token)).await
+        self.make(self.inner.snapshots().unwrap().delete(id, token)).await
     }
 }
 
 #[async_trait]
 impl Networks for Faulty {
     async fn create(&self, spec: &NetworkSpec, token: Token) -> Result<Done> {
-        self.change(self.inner.networks().unwrap().create(spec, token)).await
+        self.make(self.inner.networks().unwrap().create(spec, token)).await
     }
 
     async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.networks().unwrap().delete(id, token)).await
+        self.make(self.inner.networks().unwrap().delete(id, token)).await
     }
 
     async fn create_subnet(&self, spec: &SubnetSpec, token: Token) -> Result<Done> {
-        self.change(self.inner.networks().unwrap().create_subnet(spec, token)).await
+        self.make(self.inner.networks().unwrap().create_subnet(spec, token)).await
     }
 
     async fn delete_subnet(&self, id: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.networks().unwrap().delete_subnet(id, token)).await
+        self.make(self.inner.networks().unwrap().delete_subnet(id, token)).await
     }
 }
 
@@ -206,10 +214,10 @@ impl Images for Faulty {
         name: Option<&str>,
         token: Token,
     ) -> Result<Done> {
-        self.change(self.inner.images().unwrap().import(archive, location, name, token)).await
+        self.make(self.inner.images().unwrap().import(archive, location, name, token)).await
     }
 
     async fn delete(&self, id: &ResourceId, token: Token) -> Result<Done> {
-        self.change(self.inner.images().unwrap().delete(id, token)).await
+        self.make(self.inner.images().unwrap().delete(id, token)).await
     }
 }

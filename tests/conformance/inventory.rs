@@ -17,7 +17,10 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.check(provider.volumes().is_some() == can.volumes, "volumes are there when they are claimed");
     report.check(provider.snapshots().is_some() == can.make_snapshots, "snapshots are there when claimed");
     report.check(provider.networks().is_some() == can.make_networks, "networks are there when claimed");
-    report.check(provider.images().is_some() == can.import_images, "images are there when claimed");
+    report.check(
+        provider.images().is_some() == (can.import_images || can.delete_images),
+        "images are there when claimed",
+    );
     report.check(provider.pricing().is_some() || !can.prices, "prices are there when claimed");
     let regions = bench.client().regions().await;
     report.check(regions.complete, format!("the regions can be listed: {:?}", regions.errors));
@@ -60,7 +63,7 @@ pub(crate) fn missing(like: &ResourceId) -> String {
         '9' => '0',
         other => other,
     };
-    if like.native_id.contains('-') && like.native_id.len() == 36 {
+    if like.native_id.contains('-') && (like.native_id.len() == 36 || like.native_id.starts_with("i-")) {
         like.native_id.chars().map(other).collect()
     } else {
         "suite-missing".into()

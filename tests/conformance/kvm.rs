@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use barograph::model::resource::ResourceId;
 use barograph::provider::kvm::{Config, KvmCollector, KvmProvider};
-use barograph::provider::{Action, Collector, InstanceSpec, KernelSpec, Provider, ResizePolicy, SizeSpec};
+use barograph::provider::{
+    Action, Collector, InstanceSpec, KernelSpec, Provider, ResizePolicy, SizeSpec, VolumeSpec,
+};
 
 use super::{Subject, suite};
 
@@ -83,8 +85,8 @@ impl Subject for Kvm {
     }
 
     /// A kernel without anything to start stands still and hears nothing.
-    fn stubborn(&self, name: &str) -> InstanceSpec {
-        self.spec(name, false, "console=ttyS0 quiet panic=0")
+    fn stubborn(&self, name: &str) -> Option<InstanceSpec> {
+        Some(self.spec(name, false, "console=ttyS0 quiet panic=0"))
     }
 
     fn larger(&self) -> SizeSpec {
@@ -125,8 +127,13 @@ impl Subject for Kvm {
         ]
     }
 
-    fn volume_class(&self) -> Option<String> {
-        Some("rigpool".into())
+    fn volume(&self, name: &str, mib: u64) -> VolumeSpec {
+        VolumeSpec {
+            name: name.into(),
+            size_bytes: Some(mib * MIB),
+            class: Some("rigpool".into()),
+            ..VolumeSpec::default()
+        }
     }
 
     fn more_plans(&self, running: &ResourceId) -> Vec<Action> {

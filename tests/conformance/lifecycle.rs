@@ -38,7 +38,7 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     let directly = bench.client().perform(&start, Token::random()).await.unwrap();
     report.check(!directly.changed, "also without a plan");
 
-    if bench.can().suspend {
+    if bench.suspends() {
         bench.done(&Action::Suspend { instance: instance() }).await;
         report.check(bench.state(&id).await == State::Suspended, "it is suspended");
         let (kind, text) = bench.refused(&Action::Restart { instance: instance(), how: forced() }).await;
@@ -67,15 +67,10 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.check(bench.state(&id).await == State::Running, "restarted it runs");
 
     // A stop without an end.
-    let stubborn = bench.create(started(bench.subject.stubborn("suite-stubborn"))).await;
-    let short = Stop { grace: Span(Duration::from_secs(2)), force: false, ..Stop::default() };
-    let (kind, text) = bench.refused(&Action::Stop { instance: stubborn.clone().into(), how: short }).await;
-    report.check(matches!(kind, ErrorKind::Conflict | ErrorKind::Unavailable), format!("{kind}: {text}"));
-    report.check(bench.state(&stubborn).await == State::Running, "what was not forced runs on");
-    let short = Stop { grace: Span(Duration::from_secs(1)), force: true, ..Stop::default() };
-    bench.done(&Action::Stop { instance: stubborn.clone().into(), how: short }).await;
-    report.check(bench.state(&stubborn).await == State::Stopped, "forced it stops");
-    bench.remove(&stubborn).await;
+    match bench.subject.stubborn("suite-stubborn") {
+        Some(spec) => stubborn(bench, report, spec).await,
+        None => report.absent("one that does not stop"),
+    }
 
     // The same intent twice, and another of the same name.
     let token = Token::random();
@@ -85,9 +80,16 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.check(first.made.is_some() && first.made == second.made, "one token makes one instance");
     let of_name = |listed: &[Instance]| listed.iter().filter(|other| other.label() == "suite-token").count();
     report.check(of_name(&bench.list::<Instance>().await.items) == 1, "there is one of it");
-    let error = bench.client().perform(&create, Token::random()).await.unwrap_err();
-    report.check(error.kind() == ErrorKind::Conflict, format!("the name is taken: {}", error.chain()));
-    report.check(of_name(&bench.list::<Instance>().await.items) == 1, "there is still one of it");
+    let other = bench.client().perform(&create, Token::random()).await;
+    if bench.subject.unique_names() {
+        let error = other.unwrap_err();
+        report.check(error.kind() == ErrorKind::Conflict, format!("the name is taken: {}", error.chain()));
+        report.check(of_name(&bench.list::<Instance>().await.items) == 1, "there is still one of it");
+    } else {
+        let other = other.unwrap().made;
+        report.check(other.is_some() && other != first.made, "another token makes another one");
+        bench.remove(&other.unwrap()).await;
+    }
     bench.remove(&first.made.unwrap()).await;
 
     // Guards.
@@ -116,4 +118,16 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     let left = bench.list::<Instance>().await.items;
     report
         .check(!left.iter().any(|instance| bench.subject.is_ours(instance.label())), "nothing of it is left");
+}
+
+async fn stubborn(bench: &Bench<'_>, report: &mut Report, spec: barograph::provider::InstanceSpec) {
+    let stubborn = bench.create(started(spec)).await;
+    let short = Stop { grace: Span(Duration::from_secs(2)), force: false, ..Stop::default() };
+    let (kind, text) = bench.refused(&Action::Stop { instance: stubborn.clone().into(), how: short }).await;
+    report.check(matches!(kind, ErrorKind::Conflict | ErrorKind::Unavailable), format!("{kind}: {text}"));
+    report.check(bench.state(&stubborn).await == State::Running, "what was not forced runs on");
+    let short = Stop { grace: Span(Duration::from_secs(1)), force: true, ..Stop::default() };
+    bench.done(&Action::Stop { instance: stubborn.clone().into(), how: short }).await;
+    report.check(bench.state(&stubborn).await == State::Stopped, "forced it stops");
+    bench.remove(&stubborn).await;
 }

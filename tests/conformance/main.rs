@@ -12,6 +12,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "the counts are worth seeing with --nocapture")]
 
+mod aws;
 mod bench;
 mod containerd;
 mod errors;
@@ -29,6 +30,9 @@ mod subject;
 mod telemetry;
 mod unwind;
 mod volumes;
+
+#[path = "../support/fake_prices.rs"]
+mod fake_prices;
 
 use bench::Bench;
 use report::Report;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use barograph::model::resource::ResourceId;
-use barograph::provider::{Action, Collector, InstanceSpec, Provider, SizeSpec};
+use barograph::provider::{Action, Collector, InstanceSpec, Provider, SizeSpec, VolumeSpec};
 
 /// A provider with a rig.
 pub(crate) trait Subject: Send + Sync {
@@ -22,8 +22,8 @@ pub(crate) trait Subject: Send + Sync {
     /// The smallest instance that runs by itself and stops when it is asked to.
     fn instance(&self, name: &str) -> InstanceSpec;
 
-    /// An instance that does not stop when it is asked to.
-    fn stubborn(&self, name: &str) -> InstanceSpec;
+    /// An instance that does not stop when it is asked to; `None` where there is none, because the provider always ends it.
+    fn stubborn(&self, name: &str) -> Option<InstanceSpec>;
 
     /// A size that is neither the smallest instance's nor beyond what it can grow to while it runs.
     fn larger(&self) -> SizeSpec;
@@ -40,9 +40,24 @@ pub(crate) trait Subject: Send + Sync {
     /// The tables that it declares, with the rows of which resource type.
     fn tables(&self) -> &'static [(&'static str, &'static str)];
 
-    /// How volumes of the suite are made: their class, if that has to be said.
-    fn volume_class(&self) -> Option<String> {
-        None
+    /// A volume of so many MiB, or of so many of a unit in which the provider counts; always a multiple of 16.
+    fn volume(&self, name: &str, mib: u64) -> VolumeSpec {
+        VolumeSpec { name: name.into(), size_bytes: Some(mib << 20), ..VolumeSpec::default() }
+    }
+
+    /// Whether a name is taken by the first that has it.
+    fn unique_names(&self) -> bool {
+        true
+    }
+
+    /// Whether snapshots are of volumes, not of instances.
+    fn snapshots_of_volumes(&self) -> bool {
+        false
+    }
+
+    /// What the provider claims and its rig cannot do.
+    fn lacks(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// An archive with an image, and the image's name.

@@ -83,12 +83,7 @@ async fn deletions(bench: &Bench<'_>, report: &mut Report, instance: &ResourceId
 }
 
 fn volume(bench: &Bench<'_>, name: &str) -> VolumeSpec {
-    VolumeSpec {
-        name: name.into(),
-        size_bytes: Some(16 << 20),
-        class: bench.subject.volume_class(),
-        ..VolumeSpec::default()
-    }
+    bench.subject.volume(name, 16)
 }
 
 /// One plan of each sort that the provider claims.
@@ -115,7 +110,7 @@ fn plans(
             policy: ResizePolicy::AllowStopStart,
         },
     ];
-    if can.suspend {
+    if bench.suspends() {
         plans.push(Action::Suspend { instance: running.clone().into() });
     }
     if let Some(spare) = spare.filter(|_| can.attach) {
@@ -124,12 +119,10 @@ fn plans(
         plans.push(Action::AttachVolume { volume, instance, device: None });
     }
     if can.make_snapshots {
-        let of = stopped.clone();
+        let of = spare.filter(|_| bench.subject.snapshots_of_volumes()).unwrap_or(stopped).clone();
         let name = "suite-point".into();
         let spec = SnapshotSpec { of, name, description: None, disks_only: false, tags: [].into() };
-        if bench.subject.volume_class().is_some() || !can.volumes {
-            plans.push(Action::CreateSnapshot { spec });
-        }
+        plans.push(Action::CreateSnapshot { spec });
     }
     if can.make_networks {
         let spec = NetworkSpec {

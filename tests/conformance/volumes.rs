@@ -7,20 +7,14 @@ use barograph::provider::{Action, DiskSpec, VolumeSpec};
 use super::bench::started;
 use super::{Bench, Report};
 
-const MIB: u64 = 1 << 20;
-
 pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     report.topic("volumes");
     if !bench.can().volumes {
         report.absent("volumes");
         return;
     }
-    let spec = |name: &str| VolumeSpec {
-        name: name.into(),
-        size_bytes: Some(64 * MIB),
-        class: bench.subject.volume_class(),
-        ..VolumeSpec::default()
-    };
+    let spec = |name: &str| bench.subject.volume(name, 64);
+    let bytes = |mib: u64| bench.subject.volume("any", mib).size_bytes.unwrap();
     let create = |spec: VolumeSpec| async move {
         bench.done(&Action::CreateVolume { spec }).await.resource().expect("a volume has an id")
     };
@@ -29,20 +23,30 @@ pub(crate) async fn check(bench: &Bench<'_>, report: &mut Report) {
     };
     let id = create(spec("suite-volume")).await;
     let made = find(id.clone()).await.expect("it is in the list");
-    report.check(made.size_bytes == Some(64 * MIB), format!("{made:?}"));
-    let (kind, text) = bench.refused(&Action::CreateVolume { spec: spec("suite-volume") }).await;
-    report.check(kind == ErrorKind::Conflict, format!("the name is taken: {text}"));
+    report.check(made.size_bytes == Some(bytes(64)), format!("{made:?}"));
+    if bench.subject.unique_names() {
+        let (kind, text) = bench.refused(&Action::CreateVolume { spec: spec("suite-volume") }).await;
+        report.check(kind == ErrorKind::Conflict, format!("the name is taken: {text}"));
+    } else {
+        report.absent("unique names");
+    }
+    let token = barograph::provider::Token::random();
+    let twice = Action::CreateVolume { spec: spec("suite-twice") };
+    let first = bench.client().perform(&twice, token).await.unwrap().made;
+    let second = bench.client().perform(&twice, token).await.unwrap().made;
+    report.check(first.is_some() && first == second, "one token makes one volume");
+    bench.done(&Action::DeleteVolume { volume: first.unwrap().into() }).await;
 
     let grow = |size_bytes: u64| Action::GrowVolume { volume: id.clone().into(), size_bytes };
-    bench.done(&grow(96 * MIB)).await;
-    report.check(find(id.clone()).await.unwrap().size_bytes == Some(96 * MIB), "it grew");
-    let (kind, text) = bench.refused(&grow(32 * MIB)).await;
+    bench.done(&grow(bytes(96))).await;
+    report.check(find(id.clone()).await.unwrap().size_bytes == Some(bytes(96)), "it grew");
+    let (kind, text) = bench.refused(&grow(bytes(32))).await;
     report.check(kind == ErrorKind::Invalid, format!("it does not shrink: {kind}: {text}"));
-    report.check(find(id.clone()).await.unwrap().size_bytes == Some(96 * MIB), "it is as large as before");
+    report.check(find(id.clone()).await.unwrap().size_bytes == Some(bytes(96)), "it is as large as before");
     if bench.can().clone_volume {
         let copy =
             create(VolumeSpec { from: Some(id.clone()), size_bytes: None, ..spec("suite-copy") }).await;
-        report.check(find(copy.clone()).await.unwrap().size_bytes == Some(96 * MIB), "a copy is as large");
+        report.check(find(copy.clone()).await.unwrap().size_bytes == Some(bytes(96)), "a copy is as large");
         bench.done(&Action::DeleteVolume { volume: copy.clone().into() }).await;
         report.check(find(copy).await.is_none(), "the copy is gone");
     } else {

@@ -211,7 +211,7 @@ impl Collector for Numbers {
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["poison"; bad.len()]));
         let parts = [(good, floats), (bad, texts)].into_iter().filter(|(rows, _)| !rows.is_empty());
         let batches = parts.map(|(rows, values)| batch(&rows, values)).collect();
-        Ok(Collection { batches, faults: Vec::new() })
+        Ok(Collection { batches, ..Collection::default() })
     }
 }
 

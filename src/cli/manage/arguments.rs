@@ -82,29 +82,32 @@ pub(super) struct Changing {
 
 impl Connection {
     /// Opens what is meant.
-    pub(super) fn open(&self) -> Result<Vec<Managed>> {
+    pub(super) async fn open(&self) -> Result<Vec<Managed>> {
         match (&self.config, &self.provider[..]) {
             (Some(file), names) => {
                 let pipeline = config::load(file)
                     .map_err(|faults| Error::invalid("read pipeline file", faults.to_string()))?;
-                manage::from_file(&pipeline, file, names)
+                manage::from_file(&pipeline, file, names).await
             }
             (None, []) => {
-                let reason =
-                    "say which provider: --config FILE, or --provider with a type such as kvm or containerd";
+                let reason = "say which provider: --config FILE, or --provider with a type such as aws, containerd or kvm";
                 Err(Error::invalid("find a provider", reason))
             }
             (None, kinds) => {
                 // Named twice it is one all the same.
                 let kinds: BTreeSet<_> = kinds.iter().collect();
-                kinds.into_iter().map(|kind| manage::from_kind(kind)).collect()
+                let mut managed = Vec::with_capacity(kinds.len());
+                for kind in kinds {
+                    managed.push(manage::from_kind(kind).await?);
+                }
+                Ok(managed)
             }
         }
     }
 
     /// Opens the one that something is to be made in.
-    pub(super) fn open_one(&self) -> Result<Managed> {
-        let mut managed = self.open()?;
+    pub(super) async fn open_one(&self) -> Result<Managed> {
+        let mut managed = self.open().await?;
         if managed.len() > 1 {
             let names: Vec<_> = managed.iter().map(|managed| managed.name.as_str()).collect();
             let reason = format!("say in which with --provider: {}", names.join(", "));

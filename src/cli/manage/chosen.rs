@@ -137,7 +137,7 @@ pub(super) async fn change<T: Listed + Row + Subject>(
     screen: &Screen,
     wanted: impl Fn(&T) -> Action,
 ) -> Result<ExitCode> {
-    let managed = connection.open()?;
+    let managed = connection.open().await?;
     let found = chosen.find::<T>(&managed, screen).await?;
     let mut prepared: Vec<Prepared> = Vec::new();
     for item in &found.items {
@@ -171,7 +171,7 @@ pub(super) async fn make(
     screen: &Screen,
     wanted: impl AsyncFnOnce(&Managed) -> Result<Action>,
 ) -> Result<ExitCode> {
-    let managed = connection.open_one()?;
+    let managed = connection.open_one().await?;
     let wanted = wanted(&managed).await?;
     let prepared = prepare(&managed, &wanted, None, None).await?;
     change::carry_out(&[managed], vec![prepared], changing, screen).await

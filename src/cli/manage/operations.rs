@@ -108,16 +108,16 @@ fn abandon(data: &Path, id: Token) -> Result<ExitCode> {
 async fn resume(id: Token, changing: &Changing, screen: &Screen) -> Result<ExitCode> {
     let journal = Journal::open(&changing.data)?;
     let operation = journal.load(id)?;
-    let managed = reopen(&operation)?;
+    let managed = reopen(&operation).await?;
     change::go_on(&managed, &journal, operation, changing, screen).await
 }
 
 /// The provider that an operation went through, as it is configured now.
-fn reopen(operation: &Operation) -> Result<Managed> {
-    let Some(file) = &operation.config else { return manage::from_kind(&operation.provider) };
+async fn reopen(operation: &Operation) -> Result<Managed> {
+    let Some(file) = &operation.config else { return manage::from_kind(&operation.provider).await };
     let pipeline =
         config::load(file).map_err(|faults| Error::invalid("read pipeline file", faults.to_string()))?;
     let mut managed =
-        manage::from_file(&pipeline, Path::new(file), std::slice::from_ref(&operation.provider))?;
+        manage::from_file(&pipeline, Path::new(file), std::slice::from_ref(&operation.provider)).await?;
     Ok(managed.remove(0))
 }

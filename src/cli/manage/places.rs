@@ -49,7 +49,7 @@ place!(PricesArgs, PricesVerb, "prices");
 pub fn regions(args: RegionsArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let RegionsVerb::List { at, selection, shown } = args.verb;
-        let all = gather::regions(&args.connection.open()?, &at.places()).await;
+        let all = gather::regions(&args.connection.open().await?, &at.places()).await;
         list::print(all, &selection, &shown).await
     })
 }
@@ -61,7 +61,7 @@ pub fn regions(args: RegionsArgs, screen: Screen) -> Result<ExitCode> {
 pub fn zones(args: ZonesArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let ZonesVerb::List { at, selection, shown } = args.verb;
-        let all = list::gathered::<Zone>(&args.connection.open()?, &at.places(), &screen).await;
+        let all = list::gathered::<Zone>(&args.connection.open().await?, &at.places(), &screen).await;
         list::print(all, &selection, &shown).await
     })
 }
@@ -73,7 +73,7 @@ pub fn zones(args: ZonesArgs, screen: Screen) -> Result<ExitCode> {
 pub fn sizes(args: SizesArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let SizesVerb::List { at, selection, shown } = args.verb;
-        let all = list::gathered::<Size>(&args.connection.open()?, &at.places(), &screen).await;
+        let all = list::gathered::<Size>(&args.connection.open().await?, &at.places(), &screen).await;
         list::print(all, &selection, &shown).await
     })
 }
@@ -85,7 +85,7 @@ pub fn sizes(args: SizesArgs, screen: Screen) -> Result<ExitCode> {
 pub fn prices(args: PricesArgs, screen: Screen) -> Result<ExitCode> {
     super::run(&screen, async {
         let PricesVerb::List { at, selection, shown } = args.verb;
-        let all = list::gathered::<Price>(&args.connection.open()?, &at.places(), &screen).await;
+        let all = list::gathered::<Price>(&args.connection.open().await?, &at.places(), &screen).await;
         list::print(all, &selection, &shown).await
     })
 }

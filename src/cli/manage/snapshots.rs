@@ -62,6 +62,16 @@ enum Verb {
         #[command(flatten)]
         changing: Changing,
     },
+    /// Copy snapshots to another region
+    Copy {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// The region that gets the copies
+        #[arg(long, value_name = "NAME")]
+        to: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
     /// Go back to a snapshot; what was written since is lost
     Revert {
         #[command(flatten)]
@@ -90,11 +100,11 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
     let connection = &args.connection;
     match args.verb {
         Verb::List { at, selection, shown } => {
-            let all = list::gathered(&connection.open()?, &at.places(), screen).await;
+            let all = list::gathered(&connection.open().await?, &at.places(), screen).await;
             list::print::<Snapshot>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = chosen::around(&connection.open()?, &name, screen).await;
+            let all = chosen::around(&connection.open().await?, &name, screen).await;
             list::show::<Snapshot>(all, &name, &shown).await
         }
         Verb::Create { name, instance, volume, description, disks_only, tag, changing } => {
@@ -111,6 +121,13 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
                 Ok(Action::CreateSnapshot { spec })
             };
             chosen::make(connection, &changing, screen, wanted).await
+        }
+        Verb::Copy { chosen, to, changing } => {
+            let wanted = |found: &Snapshot| Action::CopySnapshot {
+                snapshot: found.id.clone().into(),
+                location: to.clone(),
+            };
+            chosen::change(connection, &chosen, &changing, screen, wanted).await
         }
         Verb::Revert { chosen, changing } => {
             let wanted = |found: &Snapshot| Action::RevertSnapshot { snapshot: found.id.clone().into() };

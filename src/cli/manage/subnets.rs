@@ -80,11 +80,11 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
     let connection = &args.connection;
     match args.verb {
         Verb::List { at, selection, shown } => {
-            let all = list::gathered(&connection.open()?, &at.places(), screen).await;
+            let all = list::gathered(&connection.open().await?, &at.places(), screen).await;
             list::print::<Subnet>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = chosen::around(&connection.open()?, &name, screen).await;
+            let all = chosen::around(&connection.open().await?, &name, screen).await;
             list::show::<Subnet>(all, &name, &shown).await
         }
         Verb::Create { name, network, cidr, zone, tag, changing } => {

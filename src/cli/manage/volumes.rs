@@ -12,7 +12,7 @@ use crate::cli::screen::Screen;
 use crate::manage::{Managed, Subject, prepare};
 use crate::model::Size;
 use crate::model::resource::{Instance, Snapshot, Volume};
-use crate::provider::{Action, VolumeSpec};
+use crate::provider::{Action, VolumeChange, VolumeSpec};
 
 /// Arguments of `barograph volumes`.
 #[derive(Debug, ClapArgs)]
@@ -51,6 +51,9 @@ enum Verb {
         /// Region to make it in
         #[arg(long, value_name = "NAME")]
         region: Option<String>,
+        /// Part of the region, where volumes are of one
+        #[arg(long, value_name = "NAME")]
+        zone: Option<String>,
         /// Pool, tier or type
         #[arg(long, value_name = "NAME")]
         class: Option<String>,
@@ -66,16 +69,25 @@ enum Verb {
         /// Tag or label; may be given more than once
         #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         tag: Vec<(String, String)>,
+        /// What only this provider knows; may be given more than once
+        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+        option: Vec<(String, String)>,
         #[command(flatten)]
         changing: Changing,
     },
-    /// Make volumes larger; they cannot become smaller again
+    /// Make volumes larger, they cannot become smaller again; or give them another class
     Resize {
         #[command(flatten)]
         chosen: Chosen,
         /// New size
-        #[arg(long, value_name = "SIZE")]
-        size: Size,
+        #[arg(long, value_name = "SIZE", required_unless_present_any = ["class", "option"])]
+        size: Option<Size>,
+        /// Another tier or type
+        #[arg(long, value_name = "NAME")]
+        class: Option<String>,
+        /// What only this provider knows, such as iops=4000; may be given more than once
+        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+        option: Vec<(String, String)>,
         #[command(flatten)]
         changing: Changing,
     },
@@ -123,14 +135,26 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
     let connection = &args.connection;
     match args.verb {
         Verb::List { at, selection, shown } => {
-            let all = list::gathered(&connection.open()?, &at.places(), screen).await;
+            let all = list::gathered(&connection.open().await?, &at.places(), screen).await;
             list::print::<Volume>(all, &selection, &shown).await
         }
         Verb::Show { name, shown } => {
-            let all = chosen::around(&connection.open()?, &name, screen).await;
+            let all = chosen::around(&connection.open().await?, &name, screen).await;
             list::show::<Volume>(all, &name, &shown).await
         }
-        Verb::Create { name, size, region, class, volume_format, from, from_snapshot, tag, changing } => {
+        Verb::Create {
+            name,
+            size,
+            region,
+            zone,
+            class,
+            volume_format,
+            from,
+            from_snapshot,
+            tag,
+            option,
+            changing,
+        } => {
             let wanted = async |managed: &Managed| {
                 let managed = std::slice::from_ref(managed);
                 let from = match (from, from_snapshot) {
@@ -143,23 +167,31 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
                 let spec = VolumeSpec {
                     name,
                     location: region,
+                    zone,
                     class,
                     size_bytes,
                     format: volume_format,
                     from,
                     tags,
+                    options: pairs(&option),
                 };
                 Ok(Action::CreateVolume { spec })
             };
             chosen::make(connection, &changing, screen, wanted).await
         }
-        Verb::Resize { chosen, size, changing } => {
-            let wanted =
-                |volume: &Volume| Action::GrowVolume { volume: volume.id.clone().into(), size_bytes: size.0 };
+        Verb::Resize { chosen, size, class, option, changing } => {
+            let size_bytes = size.map(|size| size.0);
+            let change = VolumeChange { class, size_bytes, options: pairs(&option) };
+            // What all providers can do is asked for as that.
+            let grows = change.class.is_none() && change.options.is_empty();
+            let wanted = |volume: &Volume| match size_bytes.filter(|_| grows) {
+                Some(size_bytes) => Action::GrowVolume { volume: volume.id.clone().into(), size_bytes },
+                None => Action::ChangeVolume { volume: volume.id.clone().into(), change: change.clone() },
+            };
             chosen::change(connection, &chosen, &changing, screen, wanted).await
         }
         Verb::Attach { name, instance, device, changing } => {
-            let managed = connection.open()?;
+            let managed = connection.open().await?;
             let volume: Volume = chosen::one(&managed, &name, screen).await?;
             let instance: Instance = chosen::one(&managed, &instance, screen).await?;
             let wanted = Action::AttachVolume {
@@ -170,7 +202,7 @@ async fn verb(args: Args, screen: &Screen) -> Result<ExitCode> {
             joined(&managed, &volume, &instance, &wanted, &changing, screen).await
         }
         Verb::Detach { name, instance, changing } => {
-            let managed = connection.open()?;
+            let managed = connection.open().await?;
             let volume: Volume = chosen::one(&managed, &name, screen).await?;
             let instance = match instance {
                 Some(instance) => instance,

@@ -43,7 +43,7 @@ error: `sources.host.type` cannot be `hst`
 3 |   host: { type: hst, every: 5s }
   |                 ^^^
   = help: did you mean `host`?
-  = help: allowed are `host`, `kvm`, `containerd`
+  = help: allowed are `host`, `kvm`, `containerd`, `aws`
 
 error: the key `every` is missing in `sources.other`
  --> p.yaml:4:3
@@ -66,7 +66,7 @@ error: there is no table `dsk`
 6 |   - { type: filter, table: dsk, where: \"device NOT LIKE\" }
   |                            ^^^
   = help: did you mean `disk`?
-  = help: known are `cpu`, `disk`, `events`, `filesystem`, `hugepages`, `job`, `memory`, `network`, `pressure`, `status`, `storage`
+  = help: known are `checks`, `cpu`, `credit`, `disk`, `events`, `filesystem`, `hugepages`, `job`, `memory`, `network`, `pressure`, `status`, `storage`
 
 error: `sinks.store.path` must be a text, not a number
  --> p.yaml:8:31
@@ -380,10 +380,10 @@ fn conditions_over_what_rows_do_not_have() {
     );
     transforms(
         &[
-            "type: filter, where: \"core < 4\"",
+            "type: filter, table: cpu, where: \"core < 4\"",
             "type: filter, table: cpu, where: \"time > '2026-01-01T00:00:00Z'\"",
         ],
-        &[&format!("7:28 {filter} cpu: core is a text and 4 is a number, and they cannot be compared")],
+        &[&format!("7:40 {filter} cpu: core is a text and 4 is a number, and they cannot be compared")],
     );
     // Without `table` the condition meets the rows of every table.
     transforms(

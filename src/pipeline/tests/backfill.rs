@@ -47,7 +47,7 @@ impl Collector for Past {
                 builder.row(second * SECOND).set("core", &core)?.set("utilization", 0.5)?;
             }
         }
-        let collection = Collection { batches: vec![builder.finish()?], faults: Vec::new() };
+        let collection = Collection { batches: vec![builder.finish()?], ..Collection::default() };
         self.most_rows.fetch_max(collection.rows(), Ordering::SeqCst);
         Ok(collection)
     }

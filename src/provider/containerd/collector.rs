@@ -183,7 +183,7 @@ impl ContainerdCollector {
             }
         }
         faults.extend(counted.errors);
-        Ok(Collection { batches: rows.finish()?, faults: std::mem::take(faults) })
+        Ok(Collection { batches: rows.finish()?, faults: std::mem::take(faults), reached: None })
     }
 
     /// The layers of all containers that have one.

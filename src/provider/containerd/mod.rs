@@ -86,6 +86,7 @@ impl Provider for ContainerdProvider {
             resize_stopped: true,
             images: true,
             import_images: true,
+            delete_images: true,
             sizes: self.reader.flavours.has_sizes(),
             prices: self.reader.flavours.has_prices(),
             ..Capabilities::default()

@@ -134,7 +134,7 @@ impl Poller {
         let storage = self.storage.as_mut().and_then(Storage::poll).unwrap_or_default();
         let seen = Seen { slow: slow.as_ref(), outside, jobs, gone, heard, storage };
         let batches = self.rows(window, &fast, seen, &mut faults)?;
-        Ok(Collection { batches, faults })
+        Ok(Collection { batches, faults, reached: None })
     }
 
     fn read_fast(&mut self, until: Instant) -> Result<FastReading> {

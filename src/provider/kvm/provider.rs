@@ -148,11 +148,16 @@ impl Provider for KvmProvider {
             subnets: true,
             sizes: true,
             prices: true,
+            // A snapshot lies inside its volume, and a volume has no class that could change.
+            volume_from_snapshot: false,
+            change_volume: false,
+            copy_snapshots: false,
             // A subnet comes and goes with its network, an image is a volume, a hypervisor has no zones; libvirt knows
             // neither tokens nor dry runs nor a guard against deletion.
             make_subnets: false,
             images: false,
             import_images: false,
+            delete_images: false,
             zones: false,
             client_token: false,
             native_dry_run: false,

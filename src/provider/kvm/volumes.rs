@@ -178,6 +178,9 @@ impl<'a> Wanted<'a> {
         if !spec.tags.is_empty() {
             return wrong("libvirt's volumes have no tags; leave them out".into());
         }
+        if spec.zone.is_some() || !spec.options.is_empty() {
+            return wrong("libvirt's volumes have neither zones nor options; leave them out".into());
+        }
         let format = spec.format.as_deref().unwrap_or("qcow2");
         if !FORMATS.contains(&format) {
             return wrong(format!("format {format:?} is not known; write {}", FORMATS.join(", ")));

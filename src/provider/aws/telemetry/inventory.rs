@@ -1,0 +1,154 @@
+//! Reading which instances and volumes there are, from EC2, which bills nothing for it. All instances, tagged or not.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use aws_sdk_ec2::types::{Filter, InstanceType};
+
+use super::super::config::Config;
+use super::super::connect::{Session, filter};
+use super::super::error::Answered;
+use super::calls::patiently;
+use super::machine::{Machine, Volume};
+use super::pace::{Cost, Pace};
+use super::types::Facts;
+use crate::{Error, Result};
+
+/// Instances, and volumes, on one page: the most that EC2 gives.
+const PAGE: i32 = 1_000;
+/// Types in one question.
+const TYPES: usize = 100;
+
+/// What there is in a region, at one time.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    /// Seconds since 1970.
+    pub(super) at: i64,
+    pub(super) machines: BTreeMap<Arc<str>, Machine>,
+    pub(super) volumes: Vec<Volume>,
+}
+
+/// Asks EC2 in one region.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) session: Session,
+    pub(super) region: String,
+    pub(super) config: Arc<Config>,
+    pub(super) pace: Arc<Pace>,
+}
+
+impl Reader {
+    fn cost(&self) -> Cost {
+        let calls = self.config.quotas.describe * self.config.quota_share;
+        Cost { calls, datapoints: 0, rate: 1.0 }
+    }
+
+    fn place(&self) -> String {
+        format!("{}/{}", self.session.id(), self.region)
+    }
+
+    /// All instances that the filters let through.
+    pub(super) async fn machines(&self) -> Result<BTreeMap<Arc<str>, Machine>> {
+        let client = self.session.ec2(&self.region);
+        let filters: Vec<Filter> =
+            self.config.filters.iter().map(|(name, values)| filter(name, values)).collect();
+        let filters = (!filters.is_empty()).then_some(filters);
+        let (place, mut next) = (self.place(), None);
+        let mut machines = BTreeMap::new();
+        loop {
+            let page = patiently(
+                &self.pace,
+                self.cost(),
+                || (),
+                || async {
+                    let request = client.describe_instances().max_results(PAGE).set_filters(filters.clone());
+                    let answer = request.set_next_token(next.clone()).send().await;
+                    answer.answered("list the instances of", &place)
+                },
+            );
+            let page = page.await?;
+            let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
+            let found = instances.filter_map(|instance| Machine::read(instance, &self.config.tags));
+            machines.extend(found.map(|machine| (Arc::clone(&machine.id), machine)));
+            next = page.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(machines);
+            }
+        }
+    }
+
+    /// All volumes that an instance has.
+    pub(super) async fn volumes(&self) -> Result<Vec<Volume>> {
+        let client = self.session.ec2(&self.region);
+        let (place, mut next) = (self.place(), None);
+        let mut volumes = Vec::new();
+        loop {
+            let page = patiently(
+                &self.pace,
+                self.cost(),
+                || (),
+                || async {
+                    let request = client.describe_volumes().max_results(PAGE);
+                    let request = request.filters(filter("attachment.status", ["attached", "detaching"]));
+                    request.set_next_token(next.clone()).send().await.answered("list the volumes of", &place)
+                },
+            );
+            let page = page.await?;
+            volumes.extend(page.volumes().iter().filter_map(Volume::read));
+            next = page.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(volumes);
+            }
+        }
+    }
+
+    /// What the types in use can, added to what is `known`. Where EC2 does not say, their names have to do, and the fault
+    /// says so.
+    pub(super) async fn types(
+        &self,
+        machines: &mut BTreeMap<Arc<str>, Machine>,
+        known: &mut HashMap<Arc<str>, Facts>,
+    ) -> Option<Error> {
+        let unknown: BTreeSet<Arc<str>> = machines
+            .values()
+            .map(|machine| &machine.size)
+            .filter(|size| !size.is_empty() && !known.contains_key(*size))
+            .cloned()
+            .collect();
+        let (client, place, mut fault) = (self.session.ec2(&self.region), self.place(), None);
+        for some in Vec::from_iter(unknown).chunks(TYPES) {
+            let names: Vec<InstanceType> = some.iter().map(|size| InstanceType::from(&**size)).collect();
+            let page = patiently(
+                &self.pace,
+                self.cost(),
+                || (),
+                || async {
+                    let request = client.describe_instance_types().set_instance_types(Some(names.clone()));
+                    request.send().await.answered("describe the instance types of", &place)
+                },
+            );
+            match page.await {
+                Ok(page) => {
+                    for info in page.instance_types() {
+                        let Some(name) = info.instance_type() else { continue };
+                        known.insert(name.as_str().into(), Facts::of_description(info));
+                    }
+                }
+                Err(error) => {
+                    fault.get_or_insert(error);
+                }
+            }
+            // Once is enough to be told about those that nobody describes.
+            for size in some {
+                known.entry(Arc::clone(size)).or_insert_with(|| Facts::of_name(size));
+            }
+        }
+        for machine in machines.values_mut() {
+            if let Some(facts) = known.get(&machine.size) {
+                machine.facts = *facts;
+                machine.vcpus = machine.vcpus.or(facts.vcpus.map(f64::from));
+            }
+        }
+        fault
+    }
+}
