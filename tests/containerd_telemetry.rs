@@ -312,20 +312,30 @@ fn link(pid: &str) -> impl Drop {
     link
 }
 
-/// What the kernel has counted for the control group of a process, of either version.
-fn processor_seconds(pid: &str) -> f64 {
+/// What the kernel has counted for the control group of a process, of either version: seconds of processors, and periods
+/// of its quota.
+fn counted_by_kernel(pid: &str) -> (f64, f64) {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let group = |controller: &str| {
         let mut lines = groups.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());
         lines.find(|parts| parts[1].split(',').any(|one| one == controller)).map(|parts| parts[2].to_owned())
     };
-    if let Some(path) = group("cpuacct") {
-        let usage = std::fs::read_to_string(format!("/sys/fs/cgroup/cpuacct{path}/cpuacct.usage")).unwrap();
-        return usage.trim().parse::<f64>().unwrap() / 1e9;
+    let read = |path: String| std::fs::read_to_string(path).unwrap();
+    let number = |stat: &str, name: &str| {
+        let line = stat.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse::<f64>().unwrap()
+    };
+    match (group("cpuacct"), group("cpu")) {
+        (Some(used), Some(limited)) => {
+            let used = read(format!("/sys/fs/cgroup/cpuacct{used}/cpuacct.usage"));
+            let stat = read(format!("/sys/fs/cgroup/cpu{limited}/cpu.stat"));
+            (number(&used, "") / 1e9, number(&stat, "nr_periods "))
+        }
+        _ => {
+            let stat = read(format!("/sys/fs/cgroup{}/cpu.stat", group("").unwrap()));
+            (number(&stat, "usage_usec ") / 1e6, number(&stat, "nr_periods "))
+        }
     }
-    let stat = std::fs::read_to_string(format!("/sys/fs/cgroup{}/cpu.stat", group("").unwrap())).unwrap();
-    let usage = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap();
-    usage.parse::<f64>().unwrap() / 1e6
 }
 
 async fn known_loads_are_measured(rig: &Rig, source: &Source) {
@@ -336,7 +346,7 @@ async fn known_loads_are_measured(rig: &Rig, source: &Source) {
     let quota = rig.pid("quota");
     pause(3.0).await;
     source.collect().await;
-    let before = (Instant::now(), processor_seconds(&quota));
+    let before = (Instant::now(), counted_by_kernel(&quota));
     // 200 frames of 1,042 bytes in each second: 1,000 bytes and the headers of UDP, IP and Ethernet.
     let socket = UdpSocket::bind("10.78.0.1:0").unwrap();
     let begun = Instant::now();
@@ -348,14 +358,18 @@ async fn known_loads_are_measured(rig: &Rig, source: &Source) {
     let passed = before.0.elapsed().as_secs_f64();
     assert!(collection.faults.is_empty(), "{:?}", collection.faults);
     // The quota, unless this machine is so busy that the kernel could not give it.
-    let known = (processor_seconds(&quota) - before.1) / passed;
+    let after = counted_by_kernel(&quota);
+    let known = (after.0 - before.1.0) / passed;
+    let periods = (after.1 - before.1.1) / passed;
     assert!(known <= 0.21, "{known} of a quota of 0.2");
     close("cores used", must(&collection, "cpu", "quota", "cores_used"), known);
     close("utilization of the limit", must(&collection, "cpu", "quota", "utilization"), known / 0.2);
     close("limit", must(&collection, "cpu", "quota", "cores"), 0.2);
-    close("periods", must(&collection, "cpu", "quota", "periods_per_second"), 10.0);
-    assert!(must(&collection, "cpu", "quota", "throttled_periods_per_second") > 8.0);
-    assert!(must(&collection, "cpu", "quota", "throttled_seconds_per_second") > 0.4);
+    assert!(periods <= 10.5, "{periods} periods of 100 ms in a second");
+    close("periods", must(&collection, "cpu", "quota", "periods_per_second"), periods);
+    let throttled = must(&collection, "cpu", "quota", "throttled_periods_per_second");
+    assert!((0.5 * periods..=1.05 * periods).contains(&throttled), "{throttled} of {periods}");
+    assert!(must(&collection, "cpu", "quota", "throttled_seconds_per_second") > 0.2);
     let (batch, row) = rows(&collection, "network", "net")[0];
     assert_eq!(batch.tag("interface", row), Some("eth0"));
     close("packets received", must(&collection, "network", "net", "receive_packets_per_second"), 200.0);
