@@ -104,7 +104,7 @@ impl Session {
     /// The regions that the file names, without those that it excludes.
     pub(super) fn named_regions(&self) -> Option<Vec<String>> {
         let named = self.0.named_regions.as_ref()?;
-        Some(named.iter().filter(|region| !self.0.exclude_regions.contains(region)).cloned().collect())
+        Some(named.iter().filter(|region| !self.excludes(region)).cloned().collect())
     }
 
     /// Whether the file excludes a region.
@@ -160,14 +160,14 @@ impl Session {
     /// # Errors
     /// Those of `DescribeRegions`.
     pub(super) async fn regions(&self) -> Result<Vec<String>> {
-        let mut regions = match &self.0.named_regions {
-            Some(named) => named.clone(),
+        let mut regions = match self.named_regions() {
+            Some(named) => named,
             None => {
-                let all = self.all_regions().await?;
-                all.into_iter().filter(|region| region.enabled).map(|region| region.name).collect()
+                let all = self.all_regions().await?.into_iter();
+                let usable = all.filter(|region| region.enabled && !self.excludes(&region.name));
+                usable.map(|region| region.name).collect()
             }
         };
-        regions.retain(|region| !self.0.exclude_regions.contains(region));
         regions.sort_unstable();
         regions.dedup();
         Ok(regions)

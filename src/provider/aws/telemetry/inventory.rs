@@ -146,7 +146,7 @@ impl Reader {
         for machine in machines.values_mut() {
             if let Some(facts) = known.get(&machine.size) {
                 machine.facts = *facts;
-                machine.vcpus = machine.vcpus.or(facts.vcpus.map(f64::from));
+                machine.vcpus = machine.vcpus.or(facts.vcpus);
             }
         }
         fault

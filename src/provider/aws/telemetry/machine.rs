@@ -7,7 +7,7 @@ use chrono::NaiveDateTime;
 
 use super::super::state::status;
 use super::types::Facts;
-use crate::model::resource::{State, Status};
+use crate::model::resource::{Size, State, Status};
 
 /// An instance.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(super) struct Machine {
     pub(super) detailed_since: Option<i64>,
     /// Values of the tags that the pipeline file asks for, in its order.
     pub(super) tags: Vec<Option<Arc<str>>>,
-    pub(super) vcpus: Option<f64>,
+    pub(super) vcpus: Option<u32>,
     pub(super) facts: Facts,
 }
 
@@ -50,8 +50,7 @@ impl Machine {
         let over = matches!(status.state, State::Stopped | State::Suspended | State::Deleted);
         let ended = instance.state_transition_reason().and_then(transition).filter(|_| over);
         let cpus = instance.cpu_options();
-        let cpus =
-            cpus.and_then(|cpus| Some(f64::from(cpus.core_count()?) * f64::from(cpus.threads_per_core()?)));
+        let cpus = cpus.and_then(|cpus| cpus.core_count()?.checked_mul(cpus.threads_per_core()?));
         let size = instance.instance_type().map_or("", |size| size.as_str());
         let monitoring = instance.monitoring().and_then(|monitoring| monitoring.state());
         Some(Self {
@@ -64,10 +63,20 @@ impl Machine {
             detailed: matches!(monitoring, Some(MonitoringState::Enabled | MonitoringState::Pending)),
             detailed_since: None,
             tags: tags.iter().map(|name| tag(name)).collect(),
-            vcpus: cpus,
+            vcpus: cpus.and_then(|cpus| u32::try_from(cpus).ok()),
             facts: Facts::of_name(size),
             status,
         })
+    }
+
+    /// What is known of its size.
+    pub(super) fn size(&self) -> Size {
+        Size {
+            name: Some(self.size.to_string()).filter(|name| !name.is_empty()),
+            vcpus: self.vcpus.map(Into::into),
+            memory_bytes: self.facts.memory,
+            ..Size::default()
+        }
     }
 
     /// Whether it may publish, now or until lately.

@@ -10,6 +10,7 @@ use super::rows::Rows;
 use super::targets::identity;
 use crate::Result;
 use crate::model::resource::State;
+use crate::provider::status::columns;
 
 /// Something that happened to an instance.
 #[derive(Debug, Clone)]
@@ -74,29 +75,15 @@ pub(super) fn rows(
         if deleted && !told.insert(Arc::clone(&machine.id)) {
             continue;
         }
-        let status = &machine.status;
-        let up = status.state.is_up();
         let uptime = machine
             .launched
-            .filter(|_| up == Some(true))
+            .filter(|_| machine.status.state.is_up() == Some(true))
             .map(|launched| (tick / SECOND - launched).max(0) as f64);
+        let size = machine.size();
+        let mut values = columns(&machine.status, &size).to_vec();
+        values.push(("uptime_seconds", uptime.into()));
         let identity = identity(place.0, place.1, &machine.id, Some(machine), "hypervisor");
-        rows.row(
-            "status",
-            &identity,
-            &rows.cloud_tags(machine),
-            tick,
-            &[
-                ("state", status.state.as_str().into()),
-                ("up", up.into()),
-                ("uptime_seconds", uptime.into()),
-                ("provider_state", (&status.provider_state).into()),
-                ("reason", status.reason.as_ref().into()),
-                ("size", Some(&*machine.size).filter(|size| !size.is_empty()).into()),
-                ("vcpus", machine.vcpus.into()),
-                ("memory_bytes", machine.facts.memory.map(|bytes| bytes as f64).into()),
-            ],
-        )?;
+        rows.row("status", &identity, &rows.cloud_tags(machine), tick, &values)?;
     }
     for event in happened {
         let machine = &event.machine;
