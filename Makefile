@@ -14,7 +14,7 @@ DATA ?= ./data
 # Machine-readable API descriptions and corpora that are not part of the project.
 export BAROGRAPH_CONTRACT ?= $(abspath ../shared/contract)
 
-.PHONY: help run build test bench lint fmt doc deny audit contract clean
+.PHONY: help run build test bench lint fmt doc deny audit contract interop clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ contract: ## Tests that need the data under BAROGRAPH_CONTRACT
 	scripts/setup build
 	test -d "$(BAROGRAPH_CONTRACT)" || { echo "no contract data at $(BAROGRAPH_CONTRACT): set BAROGRAPH_CONTRACT" >&2; exit 1; }
 	$(CARGO) test --test contract_line_protocol
+
+interop: ## Tests of the AWS source against servers by others, which it installs
+	scripts/setup build interop
+	$(CARGO) test --test interop
 
 clean: ## Removes what was built
 	cargo clean

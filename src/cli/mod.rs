@@ -94,7 +94,11 @@ pub fn main() -> ExitCode {
 
 fn start(cli: Cli) -> Result<ExitCode> {
     let screen = Screen::default();
-    let usual = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    // The SDK of AWS warns of each place where it looked for a region in vain, with whole answers; what matters is an error.
+    let usual = match cli.command {
+        Command::Run(_) => "info,aws_config=error",
+        _ => "warn,aws_config=error",
+    };
     logging::start(&cli.logging, usual, &screen)?;
     match cli.command {
         Command::Check(args) => check::run(args),

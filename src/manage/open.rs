@@ -131,15 +131,18 @@ async fn accounts(
         _ => format!("{name}/{}", account.label()),
     };
     let all = wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name);
+    // An only account may be named like one of several.
+    let is = |account: &aws::Account, wanted: &str| {
+        label(account) == wanted || format!("{name}/{}", account.label()) == wanted
+    };
     for wanted in wanted {
-        if *wanted != name && !accounts.iter().any(|account| label(account) == **wanted) {
+        if *wanted != name && !accounts.iter().any(|account| is(account, wanted)) {
             let known: Vec<_> = accounts.iter().map(label).collect();
             let reason = format!("the source has no such account; there are {}", known.join(", "));
             return Err(Error::new(ErrorKind::NotFound, "find provider", reason).with_resource(*wanted));
         }
     }
-    let chosen =
-        accounts.iter().filter(|account| all || wanted.iter().any(|wanted| label(account) == **wanted));
+    let chosen = accounts.iter().filter(|account| all || wanted.iter().any(|wanted| is(account, wanted)));
     let open = |account: aws::Account, label: String| async move {
         let provider: Arc<dyn Provider> = match aws::AwsProvider::open(config, &account).await {
             Ok(provider) => Arc::new(provider),

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by panicking")]
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "tests use parts of their support")]
 
+#[path = "../support/aws_source.rs"]
+mod aws_source;
 #[path = "../support/fake_cloudwatch/mod.rs"]
 mod fake_cloudwatch;
 #[path = "../support/fake_ec2.rs"]

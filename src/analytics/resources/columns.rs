@@ -92,7 +92,7 @@ impl Row for Instance {
         ("raw", Text),
     ]);
     const SHORT: &'static [&'static str] =
-        &["name", "state", "region", "vcpus", "memory_bytes", "image", "addresses", "native_id"];
+        &["name", "state", "region", "size", "vcpus", "memory_bytes", "image", "addresses", "native_id"];
 
     fn row(&self) -> Map<String, Value> {
         let float = |value: Option<rust_decimal::Decimal>| value.and_then(|value| value.to_f64());

@@ -73,7 +73,12 @@ fn table<T: Row>(items: &[T], shown: &Shown) -> Result<()> {
     let mut batch = resources::batch(items)?;
     let schema = batch.schema();
     let names: Vec<&str> = match &shown.columns[..] {
-        [] if target.format() == Format::Table => T::SHORT.to_vec(),
+        [] if target.format() == Format::Table => {
+            let says = |name: &&str| {
+                batch.column_by_name(name).is_none_or(|column| column.null_count() < items.len())
+            };
+            T::SHORT.iter().copied().filter(|name| items.is_empty() || says(name)).collect()
+        }
         [] => schema.fields().iter().map(|field| field.name().as_str()).collect(),
         columns => columns.iter().map(String::as_str).collect(),
     };

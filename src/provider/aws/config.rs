@@ -22,8 +22,8 @@ pub struct Config {
     pub regions: Vec<String>,
     /// Regions to leave out.
     pub exclude_regions: Vec<String>,
-    /// The region that is asked which others there are, and that roles are taken on in; the environment's if left out, else
-    /// `us-east-1`.
+    /// The region that is asked which others there are, and that roles are taken on in; if left out the first of `regions`,
+    /// else the environment's, else `us-east-1`.
     pub home_region: Option<String>,
     /// Addresses to use in place of AWS's own, as of interface endpoints in a VPC.
     pub endpoints: Endpoints,

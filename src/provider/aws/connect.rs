@@ -24,7 +24,7 @@ use super::config::{Account, Config, Endpoints};
 use super::error::{Answered, failed};
 use crate::{ErrorKind, Result};
 
-/// Asked which regions there are where neither the file nor the environment names one.
+/// Asked which regions there are where neither the file nor the environment names a region.
 const HOME: &str = "us-east-1";
 /// The Price List answers in few regions; which one is asked does not matter for what it knows.
 const PRICING: &str = "us-east-1";
@@ -201,10 +201,10 @@ async fn credentials(config: &Config, account: &Account) -> SdkConfig {
         .operation_attempt_timeout(config.request_timeout.0)
         .operation_timeout(config.request_timeout.0)
         .build();
-    let home =
-        RegionProviderChain::first_try(config.home_region.clone().map(Region::new)).or_default_provider();
-    let home =
-        home.or_else(config.named_regions(account).and_then(|named| named.first().cloned()).map(Region::new));
+    // What the file says comes first: the environment of a machine outside AWS is asked over the network, in vain.
+    let named = config.named_regions(account).and_then(|named| named.first().cloned());
+    let home = config.home_region.clone().or(named).map(Region::new);
+    let home = RegionProviderChain::first_try(home).or_default_provider();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(home.or_else(Region::from_static(HOME)))
         .retry_config(RetryConfig::disabled())

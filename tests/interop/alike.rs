@@ -1,59 +1,12 @@
-//! The fake CloudWatch and an emulator by others get the same data and the same questions, and answer alike.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test says what failed by panicking"
-)]
-#![allow(unreachable_pub, dead_code, missing_docs, reason = "tests use parts of their support")]
-
-#[path = "support/aws_wire.rs"]
-mod aws_wire;
-#[path = "support/fake_cloudwatch/mod.rs"]
-mod fake_cloudwatch;
+//! The fake CloudWatch and ministack get the same data and the same questions, and answer alike.
 
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
-use aws_wire::{CloudWatch, dimensions, get, query, time};
 use ciborium::{Value, cbor};
-use fake_cloudwatch::{Clock, Fake, Quotas, Settings};
 
-/// For ministack, an access key of 12 digits is the account.
-const ACCOUNT: &str = "111111111111";
-
-struct Rig {
-    script: PathBuf,
-    state: PathBuf,
-}
-
-impl Rig {
-    fn up() -> (Self, std::net::SocketAddr) {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rigs/ministack.sh");
-        let state = std::env::temp_dir().join(format!("ministack-{}", std::process::id()));
-        let rig = Self { script, state };
-        let started = rig.command("up").stderr(Stdio::inherit()).output().unwrap();
-        assert!(started.status.success(), "the rig did not start");
-        let address = String::from_utf8(started.stdout).unwrap().trim().parse().unwrap();
-        (rig, address)
-    }
-
-    fn command(&self, what: &str) -> Command {
-        let mut command = Command::new(&self.script);
-        command.arg(what).arg(&self.state);
-        command
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        _ = self.command("down").status();
-        _ = std::fs::remove_dir_all(&self.state);
-    }
-}
+use crate::aws_wire::{self, CloudWatch, dimensions, get, query, time};
+use crate::fake_cloudwatch::{Clock, Fake, Quotas, Settings};
+use crate::ministack::{ACCOUNT, Ministack};
 
 const METRICS: [&str; 3] = ["latency", "bytes", "errors"];
 const HOSTS: [&[(&str, &str)]; 3] = [&[("host", "a")], &[("host", "b"), ("disk", "sda")], &[("host", "b")]];
@@ -106,7 +59,8 @@ async fn list(client: &CloudWatch, filter: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn the_fake_answers_as_ministack_does() {
-    let (rig, address) = Rig::up();
+    let rig = Ministack::up("alike");
+    let address = rig.address;
     let fake = Fake::start(Settings { quotas: Quotas::unpaced(), ..Settings::new(Clock::Real) }).await;
     fake.add_account(ACCOUNT, ACCOUNT);
     let theirs = CloudWatch { address, key: ACCOUNT, region: "eu-west-1" };
