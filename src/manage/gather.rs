@@ -66,7 +66,8 @@ pub async fn list<T: Listed>(
         });
         let mut whole = Listing::default();
         let mut lists = stream::iter(lists).buffered(AT_ONCE);
-        while let Some(listing) = lists.next().await {
+        while let Some(mut listing) = lists.next().await {
+            listing.answered = usize::from(listing.complete);
             whole.join(listing);
         }
         whole

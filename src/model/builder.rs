@@ -185,6 +185,73 @@ impl BatchBuilder {
         RowBuilder { batch: self }
     }
 
+    /// Adds rows of one resource, column by column, so that what is alike in all of them is looked up once: a row at each of
+    /// `times`, all with the same `tags`, and in each of `fields` a value for each time.
+    ///
+    /// # Errors
+    /// Those of [`RowBuilder::set`], and a field with more or fewer values than times. Then there is none of the rows.
+    pub fn rows_of(
+        &mut self,
+        identity: &Identity,
+        times: &[i64],
+        tags: &[(&str, &str)],
+        fields: &[(&str, Vec<Value<'_>>)],
+    ) -> Result<()> {
+        let refused = |column: &str, reason: &str| {
+            Error::invalid("set column", reason).with_resource(format!("{}.{column}", self.table.name()))
+        };
+        let mut places: Vec<usize> = Vec::with_capacity(tags.len() + fields.len());
+        let names = tags.iter().map(|(name, _)| *name).chain(fields.iter().map(|(name, _)| *name));
+        for name in names {
+            let place =
+                *self.index.get(name).ok_or_else(|| refused(name, "the table does not declare it"))?;
+            if place < COMMON_TAGS.len() || places.contains(&place) {
+                return Err(refused(name, "it is set already in this row"));
+            }
+            places.push(place);
+        }
+        let (tag_places, field_places) = places.split_at(tags.len());
+        let wrong_type = "the value is of another type than the column";
+        for ((name, value), place) in tags.iter().zip(tag_places) {
+            if !self.columns[*place].values.accepts(Value::Text(value)) {
+                return Err(refused(name, wrong_type));
+            }
+        }
+        for ((name, values), place) in fields.iter().zip(field_places) {
+            if values.len() != times.len() {
+                return Err(refused(name, "it has not one value for each time"));
+            }
+            if !values.iter().all(|value| self.columns[*place].values.accepts(*value)) {
+                return Err(refused(name, wrong_type));
+            }
+        }
+        let (before, more) = (self.rows, times.len());
+        self.times.append_slice(times);
+        for (column, value) in self.columns.iter_mut().zip(identity.values()) {
+            column.values.append_n(value.into(), more);
+        }
+        for ((_, value), place) in tags.iter().zip(tag_places) {
+            self.columns[*place].begin(before).append_n(Value::Text(value), more);
+        }
+        for ((_, values), place) in fields.iter().zip(field_places) {
+            // A column that has nothing but nulls is none.
+            if values.iter().any(|value| *value != Value::Null) {
+                let column = self.columns[*place].begin(before);
+                values.iter().for_each(|value| column.append(*value));
+            }
+        }
+        self.rows += more;
+        self.pad();
+        Ok(())
+    }
+
+    /// Rows that skipped a column are null in it.
+    fn pad(&mut self) {
+        for column in self.columns.iter_mut().filter(|column| column.used) {
+            column.values.pad(self.rows);
+        }
+    }
+
     /// Number of rows so far.
     pub fn rows(&self) -> usize {
         self.rows
@@ -248,10 +315,7 @@ impl RowBuilder<'_> {
             return Err(refused("the value is of another type than the column"));
         }
         if value != Value::Null {
-            // Rows before the first use, and rows that skipped the column, are null.
-            builder.values.pad(batch.rows - 1);
-            builder.values.append(value);
-            builder.used = true;
+            builder.begin(batch.rows - 1).append(value);
         }
         Ok(self)
     }
@@ -259,10 +323,16 @@ impl RowBuilder<'_> {
 
 impl Drop for RowBuilder<'_> {
     fn drop(&mut self) {
-        let rows = self.batch.rows;
-        for column in self.batch.columns.iter_mut().filter(|column| column.used) {
-            column.values.pad(rows);
-        }
+        self.batch.pad();
+    }
+}
+
+impl ColumnBuilder {
+    /// The column from now on used, with so many rows; those before the first use are null.
+    fn begin(&mut self, rows: usize) -> &mut Values {
+        self.used = true;
+        self.values.pad(rows);
+        &mut self.values
     }
 }
 
@@ -313,9 +383,25 @@ impl Values {
         }
     }
 
+    /// The value so many times; of a text in a dictionary it is looked up once.
+    fn append_n(&mut self, value: Value<'_>, times: usize) {
+        match (self, value) {
+            (Self::Tag(b), Value::Text(text)) if !text.is_empty() && times > 0 => {
+                b.append_values(text, times)
+            }
+            (Self::Tag(b), _) => b.append_nulls(times),
+            (values, value) => (0..times).for_each(|_| values.append(value)),
+        }
+    }
+
     fn pad(&mut self, rows: usize) {
-        while self.len() < rows {
-            self.append(Value::Null);
+        let missing = rows.saturating_sub(self.len());
+        match self {
+            Self::Tag(b) => b.append_nulls(missing),
+            Self::Float(b) => b.append_nulls(missing),
+            Self::Integer(b) => b.append_nulls(missing),
+            Self::Boolean(b) => b.append_nulls(missing),
+            Self::Text(b) => b.append_nulls(missing),
         }
     }
 
@@ -390,5 +476,50 @@ mod tests {
             (batch.tag("resource_id", 0), batch.tag("resource_id", 1)),
             (Some("web-1"), Some("web-2"))
         );
+    }
+
+    #[test]
+    fn rows_by_column_are_those_row_by_row() {
+        let web = Identity { region: Some("eu".into()), ..Identity::host("web-2") };
+        let mut whole = builder();
+        whole.row(10).set("cores", 2.0).unwrap();
+        let values = |values: [Option<f64>; 3]| values.map(Value::from).to_vec();
+        let used = values([Some(0.5), None, Some(f64::NAN)]);
+        let nothing = values([None; 3]);
+        let fields = [("utilization", used), ("iowait", nothing)];
+        whole.rows_of(&web, &[20, 30, 40], &[("core", "0")], &fields).unwrap();
+        whole.row(50).set("cores", 4.0).unwrap();
+
+        let mut single = builder();
+        single.row(10).set("cores", 2.0).unwrap();
+        single.identify(&web);
+        single.row(20).set("core", "0").unwrap().set("utilization", 0.5).unwrap();
+        single.row(30).set("core", "0").unwrap();
+        single.row(40).set("core", "0").unwrap();
+        single.identify(&Identity::host("web-1"));
+        single.row(50).set("cores", 4.0).unwrap();
+        assert_eq!(whole.finish().unwrap().records(), single.finish().unwrap().records());
+    }
+
+    #[test]
+    fn rows_by_column_are_refused_as_a_whole() {
+        let mut rows = builder();
+        let web = Identity::host("web-1");
+        let one = |value: f64| vec![Value::Float(value)];
+        for (tags, fields, word) in [
+            (&[("cpu", "0")][..], vec![], "declare"),
+            (&[("provider", "aws")], vec![], "already"),
+            (&[], vec![("cores", one(1.0)), ("cores", one(2.0))], "already"),
+            (&[], vec![("cores", vec![Value::Text("two")])], "another type"),
+            (&[("cores", "2")], vec![], "another type"),
+            (&[], vec![("cores", Vec::new())], "each time"),
+        ] {
+            let refused = rows.rows_of(&web, &[1], tags, &fields).unwrap_err();
+            assert!(refused.to_string().contains(word), "{refused}");
+        }
+        assert_eq!(rows.rows(), 0);
+        rows.rows_of(&web, &[], &[("core", "0")], &[("cores", Vec::new())]).unwrap();
+        rows.rows_of(&web, &[1], &[], &[("cores", one(1.0))]).unwrap();
+        assert_eq!(rows.finish().unwrap().float("cores", 0), Some(1.0));
     }
 }

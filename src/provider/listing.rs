@@ -27,11 +27,13 @@ pub struct Listing<T> {
     /// Whether the provider went through all it has. An item that is missing from a list that is not complete may be
     /// there all the same.
     pub complete: bool,
+    /// Places that answered in full, however little they have.
+    pub answered: usize,
 }
 
 impl<T> Default for Listing<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), errors: Vec::new(), complete: true }
+        Self { items: Vec::new(), errors: Vec::new(), complete: true, answered: 0 }
     }
 }
 
@@ -53,6 +55,7 @@ impl<T> Listing<T> {
         self.items.extend(other.items);
         self.errors.extend(other.errors);
         self.complete &= other.complete;
+        self.answered += other.answered;
     }
 }
 

@@ -1,24 +1,28 @@
-//! AWS: moto for EC2, EBS, VPC and STS, and a price list of our own.
+//! AWS: moto for EC2, EBS, VPC and STS, and a CloudWatch and a price list of our own.
 //!
 //! Moto does at once what takes EC2 seconds, and knows no client tokens; what it cannot do at all is in [`Subject::lacks`].
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
-use barograph::model::Secret;
 use barograph::model::resource::ResourceId;
+use barograph::model::{Secret, Span};
 use barograph::provider::aws::{Account, AwsCollector, AwsProvider, Config, Endpoints};
 use barograph::provider::{
     Action, Collector, InstanceSpec, Provider, ResizePolicy, SizeSpec, Token, VolumeSpec,
 };
 
+use super::fake_cloudwatch::{Clock, Fake, METRICS, SeriesKey, SeriesSpec, Settings};
 use super::fake_prices::FakePrices;
 use super::{Subject, suite};
 
 const GIB: u64 = 1 << 30;
 const REGION: &str = "eu-west-1";
 const ZONE: &str = "eu-west-1a";
+/// Moto's account.
+const ACCOUNT: &str = "123456789012";
 /// One of moto's own images, of Linux for x86_64.
 const IMAGE: &str = "ami-1e749f67";
 
@@ -98,9 +102,20 @@ impl Subject for Aws {
         Some(size("t3.large", 2, 8))
     }
 
-    /// Those of CloudWatch are checked where there is one.
     fn tables(&self) -> &'static [(&'static str, &'static str)] {
-        &[]
+        &[
+            ("checks", "instance"),
+            ("cpu", "instance"),
+            ("disk", "instance"),
+            ("events", "instance"),
+            ("network", "instance"),
+            ("status", "instance"),
+        ]
+    }
+
+    /// Basic monitoring has a point every five minutes, and publishes it late.
+    fn window(&self) -> Duration {
+        Duration::from_secs(1_200)
     }
 
     /// EBS counts in GiB.
@@ -138,9 +153,11 @@ async fn aws() {
     let url = rig.run(&["up"]).trim().to_owned();
     rig.run(&["reset"]);
     let prices = FakePrices::start();
+    let cloudwatch = Fake::start(Settings::new(Clock::Real)).await;
+    cloudwatch.add_account("rig", ACCOUNT);
     let endpoints = Endpoints {
         ec2: Some(url.clone()),
-        cloudwatch: Some(url.clone()),
+        cloudwatch: Some(cloudwatch.url()),
         sts: Some(url),
         pricing: Some(prices.url.clone()),
     };
@@ -153,13 +170,19 @@ async fn aws() {
         accounts: vec![account.clone()],
         regions: vec![REGION.into()],
         endpoints,
+        // As often as the suite looks.
+        inventory_every: Span::seconds(1),
         ..Config::default()
     };
     let provider = Arc::new(AwsProvider::open(&config, &account).await.unwrap());
     let subject = Aws { config, provider };
     // A machine that is there before anybody looks.
     let spec = subject.instance("rig-1");
-    subject.provider.lifecycle().unwrap().create(&spec, Token::random()).await.unwrap();
+    let made = subject.provider.lifecycle().unwrap().create(&spec, Token::random()).await.unwrap();
+    let measured = made.made.unwrap().native_id;
+    for (metric, ..) in METRICS {
+        cloudwatch.add(SeriesSpec::new(SeriesKey::ec2(ACCOUNT, REGION, &measured, metric)));
+    }
     let report = suite(&subject).await;
     report.print();
     assert!(report.count("unwinding") > 50, "failures were injected");

@@ -11,6 +11,7 @@
     reason = "a test says what failed by panicking"
 )]
 #![allow(clippy::print_stdout, reason = "the counts are worth seeing with --nocapture")]
+#![allow(unreachable_pub, dead_code, missing_docs, reason = "tests use parts of their support")]
 
 mod aws;
 mod bench;
@@ -31,6 +32,8 @@ mod telemetry;
 mod unwind;
 mod volumes;
 
+#[path = "../support/fake_cloudwatch/mod.rs"]
+mod fake_cloudwatch;
 #[path = "../support/fake_prices.rs"]
 mod fake_prices;
 

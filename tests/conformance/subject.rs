@@ -1,6 +1,7 @@
 //! What the suite has to be told about a provider.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use barograph::model::resource::ResourceId;
 use barograph::provider::{Action, Collector, InstanceSpec, Provider, SizeSpec, VolumeSpec};
@@ -39,6 +40,11 @@ pub(crate) trait Subject: Send + Sync {
 
     /// The tables that it declares, with the rows of which resource type.
     fn tables(&self) -> &'static [(&'static str, &'static str)];
+
+    /// How far back there is something to measure.
+    fn window(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 
     /// A volume of so many MiB, or of so many of a unit in which the provider counts; always a multiple of 16.
     fn volume(&self, name: &str, mib: u64) -> VolumeSpec {

@@ -44,7 +44,7 @@ pub(super) async fn print<T: Row>(
     shown: &Shown,
 ) -> Result<ExitCode> {
     // Before the expression: what it leaves out was found all the same.
-    let nothing = listing.items.is_empty();
+    let nothing = listing.items.is_empty() && listing.answered == 0;
     if let Some(expression) = &selection.expression {
         let chosen = resources::matching(&listing.items, expression).await?;
         let mut number = 0;

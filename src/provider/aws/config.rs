@@ -1,6 +1,6 @@
 //! What an `aws` source takes in the pipeline file, and what its instances are managed with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -120,6 +120,14 @@ pub struct Endpoints {
     pub pricing: Option<String>,
 }
 
+impl Endpoints {
+    fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let Self { ec2, cloudwatch, sts, pricing } = self;
+        let all = [("ec2", ec2), ("cloudwatch", cloudwatch), ("sts", sts), ("pricing", pricing)];
+        all.into_iter().filter_map(|(name, address)| Some((name, address.as_deref()?)))
+    }
+}
+
 fn session_name() -> String {
     "barograph".into()
 }
@@ -174,6 +182,25 @@ impl Config {
         }
         if let Some((id, _)) = ids.iter().find(|(_, count)| **count > 1) {
             wrong.push(("accounts", format!("account {id} is named twice; leave one of them out")));
+        }
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.accounts.iter().map(Account::label).find(|name| !names.insert(*name)) {
+            wrong.push(("accounts", format!("two accounts are called {twice}; give each a name of its own")));
+        }
+        for (name, address) in self.endpoints.all() {
+            let host = address.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme));
+            if !host.is_some_and(|(_, host)| !host.is_empty() && !host.contains(char::is_whitespace)) {
+                wrong.push((
+                    "endpoints",
+                    format!("{name} is no address; write for example https://vpce-1.example"),
+                ));
+            }
+        }
+        if self.filters.iter().any(|(name, values)| name.is_empty() || values.is_empty()) {
+            wrong.push((
+                "filters",
+                "each needs a name and values; write for example \"tag:env\": [prod]".into(),
+            ));
         }
         let regions = self.accounts.iter().filter_map(|account| account.regions.as_ref()).flatten();
         for region in regions.chain(&self.regions).chain(&self.exclude_regions).chain(&self.home_region) {
@@ -233,9 +260,14 @@ impl Config {
 impl Account {
     /// The account's id where it is known without asking: written down, or that of the last role.
     pub fn known_id(&self) -> Option<&str> {
+        self.id.as_deref().or_else(|| self.assumed_id())
+    }
+
+    /// The id of the account whose role is taken on last; whoever has that role is in that account.
+    pub(super) fn assumed_id(&self) -> Option<&str> {
         let role = self.roles.last().map(|role| &role.arn);
         let role = role.or(self.web_identity.as_ref().map(|identity| &identity.role));
-        self.id.as_deref().or_else(|| role.and_then(|arn| arn.split(':').nth(4)).filter(|id| is_account(id)))
+        role.and_then(|arn| arn.split(':').nth(4)).filter(|id| is_account(id))
     }
 
     /// What the account is called in logs: its name, id or profile.
@@ -270,6 +302,27 @@ impl Account {
         if !arns.all(|arn| is_role(arn)) {
             let example = "arn:aws:iam::123456789012:role/barograph";
             return Some(format!("a role of {label} is no ARN of a role; write for example {example}"));
+        }
+        if let (Some(id), Some(assumed)) = (self.id.as_deref(), self.assumed_id())
+            && id != assumed
+        {
+            return Some(format!(
+                "the id of {label} is {id}, and its last role is of {assumed}; leave one out"
+            ));
+        }
+        let session = |name: &str| {
+            (2..=64).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte))
+        };
+        if !self.roles.iter().all(|role| session(&role.session_name)) {
+            return Some(format!(
+                "a session_name of {label} is not 2 to 64 of A-Z a-z 0-9 _ + = , . @ -; shorten it"
+            ));
+        }
+        if self.name.as_deref().is_some_and(|name| name.is_empty() || name.contains('/')) {
+            return Some(format!(
+                "the name {label:?} has a slash or nothing in it; write for example production"
+            ));
         }
         None
     }

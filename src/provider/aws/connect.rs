@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
@@ -58,23 +59,18 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Auth`] if no credentials can be had or AWS does not accept them.
     pub(super) async fn sign_in(config: &Config, account: &Account) -> Result<Self> {
+        if let Some(identity) = &account.web_identity
+            && let Err(error) = tokio::fs::metadata(&identity.token_file).await
+        {
+            let reason = format!("the token file {} cannot be read: {error}", identity.token_file.display());
+            return Err(failed(ErrorKind::Auth, "sign in to", account.label(), reason));
+        }
         let sdk = credentials(config, account).await;
         let home = sdk.region().cloned().unwrap_or(Region::from_static(HOME));
         let endpoints = config.endpoints.clone();
-        let id = match account.known_id() {
+        let id = match account.assumed_id() {
             Some(id) => id.to_owned(),
-            None => {
-                let mut builder = aws_sdk_sts::config::Builder::from(&sdk);
-                if let Some(endpoint) = &endpoints.sts {
-                    builder = builder.endpoint_url(endpoint);
-                }
-                let sts = aws_sdk_sts::Client::from_conf(builder.build());
-                let answer = sts.get_caller_identity().send().await;
-                let answer = answer.answered("sign in to", account.label())?;
-                answer.account.ok_or_else(|| {
-                    failed(ErrorKind::Unavailable, "sign in to", account.label(), "AWS named no account")
-                })?
-            }
+            None => signed_in_to(&sdk, &endpoints, account).await?,
         };
         Ok(Self(Arc::new(Inner {
             id,
@@ -194,6 +190,29 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// The account that the credentials are of, which has to be the one that the file says: what is read is told of, and what
+/// is made is paid for, under that name.
+async fn signed_in_to(sdk: &SdkConfig, endpoints: &Endpoints, account: &Account) -> Result<String> {
+    // Nothing else is asked in this way, so that no quota of retries is shared.
+    let mut builder = aws_sdk_sts::config::Builder::from(sdk).retry_config(RetryConfig::standard());
+    if let Some(endpoint) = &endpoints.sts {
+        builder = builder.endpoint_url(endpoint);
+    }
+    let sts = aws_sdk_sts::Client::from_conf(builder.build());
+    let answer = sts.get_caller_identity().send().await.answered("sign in to", account.label())?;
+    let refused = |kind, reason: String| failed(kind, "sign in to", account.label(), reason);
+    let id = answer
+        .account
+        .ok_or_else(|| refused(ErrorKind::Unavailable, "AWS did not say which account it is".into()))?;
+    match &account.id {
+        Some(expected) if *expected != id => {
+            let reason = format!("the credentials are those of account {id}, and the file says {expected}");
+            Err(refused(ErrorKind::Denied, reason))
+        }
+        _ => Ok(id),
+    }
+}
+
 /// The credentials of an account, as the way in and then the roles, each taken on with the rights of the one before.
 async fn credentials(config: &Config, account: &Account) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
@@ -205,15 +224,23 @@ async fn credentials(config: &Config, account: &Account) -> SdkConfig {
     let named = config.named_regions(account).and_then(|named| named.first().cloned());
     let home = config.home_region.clone().or(named).map(Region::new);
     let home = RegionProviderChain::first_try(home).or_default_provider();
+    let region = home.or_else(Region::from_static(HOME)).region().await;
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .region(home.or_else(Region::from_static(HOME)))
+        .region(region.clone())
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts);
+        .timeout_config(timeouts.clone());
     if let Ok(name) = AppName::new("barograph") {
         loader = loader.app_name(name);
     }
     if let Some(profile) = &account.profile {
-        loader = loader.profile_name(profile);
+        // The default chain would take keys that the environment has before a profile that the file names.
+        let provider = ProviderConfig::default()
+            .with_region(region.clone())
+            .with_retry_config(RetryConfig::standard())
+            .with_timeout_config(timeouts.clone());
+        let provider =
+            ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
+        loader = loader.profile_name(profile).credentials_provider(provider);
     }
     if let (Some(id), Some(secret)) = (&account.access_key_id, &account.secret_access_key) {
         let token = account.session_token.as_ref().map(|token| token.expose().to_owned());
@@ -222,7 +249,7 @@ async fn credentials(config: &Config, account: &Account) -> SdkConfig {
     let mut sdk = loader.load().await;
     if let Some(identity) = &account.web_identity {
         let provider = WebIdentityTokenCredentialsProvider::builder()
-            .configure(&ProviderConfig::default().with_region(sdk.region().cloned()))
+            .configure(&ProviderConfig::default().with_region(region).with_timeout_config(timeouts))
             .static_configuration(StaticConfiguration {
                 web_identity_token_file: identity.token_file.clone(),
                 role_arn: identity.role.clone(),

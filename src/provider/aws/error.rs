@@ -1,7 +1,9 @@
 //! AWS's errors as ours: its code decides the kind, the HTTP status only where there is no code.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_types::request_id::RequestId;
 
 use super::PROVIDER;
@@ -34,14 +36,19 @@ where
         SdkError::ServiceError(_) | SdkError::ResponseError(_) => kind(code, status),
         SdkError::TimeoutError(_) => (ErrorKind::Unavailable, "AWS did not answer in time"),
         SdkError::ConstructionFailure(_) => (ErrorKind::Invalid, "the request cannot be made"),
-        SdkError::DispatchFailure(failure) if failure.is_other() => {
-            (ErrorKind::Auth, "no credentials could be had; check the sign-in of this account")
-        }
-        _ => (ErrorKind::Unavailable, "AWS cannot be reached; check network, proxy and endpoint"),
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(failure) if never_sent(failure) => unsent(failure),
+            _ => UNREACHABLE,
+        },
+        _ => UNREACHABLE,
     };
     let message = service.and_then(ProvideErrorMetadata::message).unwrap_or_default();
     let request = error.request_id().unwrap_or_default();
-    let details = [code, message].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
+    let mut details =
+        [code, message].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
+    if details.is_empty() {
+        details = causes(&error).last().map(ToString::to_string).unwrap_or_default();
+    }
     let mut reason = hint.to_owned();
     if !details.is_empty() {
         reason = format!("{reason} ({details})");
@@ -52,11 +59,52 @@ where
     let after = error.raw_response().and_then(|response| response.headers().get("retry-after"));
     let after = after.and_then(|seconds| seconds.parse().ok()).map(std::time::Duration::from_secs);
     let translated = Error::new(kind, operation, reason).with_provider(PROVIDER).with_resource(resource);
-    let translated = match after {
+    let never_sent = match &error {
+        SdkError::ConstructionFailure(_) => true,
+        SdkError::DispatchFailure(failure) => failure.as_connector_error().is_some_and(never_sent),
+        _ => false,
+    };
+    let translated = if never_sent { translated.nothing_done() } else { translated };
+    match after {
         Some(after) if kind == ErrorKind::Throttled => translated.with_retry(Retry::After(after)),
         _ => translated,
+    }
+}
+
+const UNREACHABLE: (ErrorKind, &str) =
+    (ErrorKind::Unavailable, "AWS cannot be reached; check network, proxy and endpoint");
+
+/// What an error comes from, the deepest cause last.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |error| error.source())
+}
+
+/// Whether a request failed before it was on its way. A connection that breaks while an answer is waited for is of another
+/// kind: there the SDK says what may be tried again.
+fn never_sent(failure: &ConnectorError) -> bool {
+    failure.is_user() || failure.is_other() && failure.as_other().is_none()
+}
+
+/// Why a request was not sent. Credentials that could not be asked for, because nobody answered, may be had later.
+fn unsent(failure: &ConnectorError) -> (ErrorKind, &'static str) {
+    let Some(credentials) = causes(failure).position(|cause| cause.is::<CredentialsError>()) else {
+        let text = causes(failure).last().unwrap_or(failure).to_string();
+        return match text.contains("auth") || text.contains("identity") {
+            true => (ErrorKind::Auth, "no credentials could be had; check the sign-in of this account"),
+            false => (ErrorKind::Invalid, "the request cannot be made; check the endpoint"),
+        };
     };
-    translated.with_source(error.into_source().unwrap_or_else(|error| Box::new(error)))
+    let mut below = causes(failure).skip(credentials);
+    let unanswered = below.any(|cause| {
+        cause.is::<ConnectorError>()
+            || matches!(cause.downcast_ref(), Some(CredentialsError::ProviderTimedOut(_)))
+    });
+    match unanswered {
+        true => (ErrorKind::Unavailable, "who gives the credentials of this account did not answer"),
+        false => (ErrorKind::Auth, "no credentials could be had; check the sign-in of this account"),
+    }
 }
 
 /// An error of our own.
@@ -72,6 +120,7 @@ pub(super) fn kind(code: &str, status: Option<u16>) -> (ErrorKind, &'static str)
         | "UnrecognizedClientException"
         | "SignatureDoesNotMatch"
         | "IncompleteSignature"
+        | "InvalidSignatureException"
         | "MissingAuthenticationToken"
         | "ExpiredToken"
         | "ExpiredTokenException"
@@ -100,9 +149,10 @@ pub(super) fn kind(code: &str, status: Option<u16>) -> (ErrorKind, &'static str)
         "VolumeModificationRateExceeded" => {
             (ErrorKind::Quota, "EBS changes a volume only a few times a day; try again after some hours")
         }
-        "OperationNotPermitted" => {
-            (ErrorKind::Protected, "a guard of AWS forbids it; lift the termination or stop protection first")
-        }
+        "OperationNotPermitted" => (
+            ErrorKind::Protected,
+            "AWS does not permit it: a termination or stop protection, or what it is used for",
+        ),
         "IncorrectInstanceState"
         | "IncorrectState"
         | "IncorrectModificationState"
@@ -128,13 +178,18 @@ pub(super) fn kind(code: &str, status: Option<u16>) -> (ErrorKind, &'static str)
         | "InternalServiceFault"
         | "InternalServiceError"
         | "RequestTimeout" => (ErrorKind::Unavailable, "AWS failed; it may pass"),
-        code if code.starts_with("Insufficient") && code.contains("Capacity") => {
+        code if code.starts_with("Insufficient") && code.contains("Capacity")
+            || ["ReservationCapacityExceeded", "UnfulfillableCapacity"].contains(&code) =>
+        {
             (ErrorKind::Capacity, "AWS has no room for it here now; try another zone or size")
         }
         "InsufficientFreeAddressesInSubnet" => {
             (ErrorKind::Capacity, "the subnet has no free addresses; choose another or a larger one")
         }
-        code if code.ends_with("LimitExceeded") || code.ends_with("QuotaExceeded") => {
+        code if code.ends_with("LimitExceeded")
+            || code.ends_with("QuotaExceeded")
+            || code == "ResourceCountExceeded" =>
+        {
             (ErrorKind::Quota, "a limit of the account is reached; have it raised, or remove something")
         }
         code if code.ends_with(".NotFound") || code.ends_with("NotFoundException") => {
@@ -173,7 +228,10 @@ mod tests {
             ("Throttling", 400, ErrorKind::Throttled),
             ("InsufficientInstanceCapacity", 500, ErrorKind::Capacity),
             ("InsufficientReservedInstanceCapacity", 500, ErrorKind::Capacity),
+            ("UnfulfillableCapacity", 400, ErrorKind::Capacity),
+            ("InvalidSignatureException", 400, ErrorKind::Auth),
             ("InstanceLimitExceeded", 400, ErrorKind::Quota),
+            ("ResourceCountExceeded", 400, ErrorKind::Quota),
             ("VcpuLimitExceeded", 400, ErrorKind::Quota),
             ("InvalidInstanceID.NotFound", 400, ErrorKind::NotFound),
             ("InvalidInstanceID.Malformed", 400, ErrorKind::Invalid),
@@ -190,5 +248,32 @@ mod tests {
         ] {
             assert_eq!(kind(code, Some(status)).0, expected, "{code} {status}");
         }
+    }
+
+    type Failed = SdkError<aws_sdk_ec2::operation::run_instances::RunInstancesError, HttpResponse>;
+
+    fn told(failure: ConnectorError) -> Error {
+        translated("create", "web", Failed::dispatch_failure(failure))
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_no_matter_of_credentials() {
+        let transient = aws_smithy_types::retry::ErrorKind::TransientError;
+        let broken =
+            told(ConnectorError::other("connection closed before message completed".into(), Some(transient)));
+        assert_eq!(broken.kind(), ErrorKind::Unavailable);
+        assert!(!broken.is_nothing_done(), "EC2 may have done it");
+        assert!(broken.reason().contains("connection closed"), "{}", broken.reason());
+    }
+
+    #[test]
+    fn credentials_that_nobody_gave_may_be_had_later() {
+        let refused = CredentialsError::provider_error("the profile is missing");
+        let refused = told(ConnectorError::other(refused.into(), None));
+        assert_eq!((refused.kind(), refused.is_nothing_done()), (ErrorKind::Auth, true));
+        assert!(refused.reason().contains("the profile is missing"), "{}", refused.reason());
+        let silent = CredentialsError::provider_error(ConnectorError::io("connection refused".into()));
+        let silent = told(ConnectorError::other(silent.into(), None));
+        assert_eq!((silent.kind(), silent.is_nothing_done()), (ErrorKind::Unavailable, true));
     }
 }

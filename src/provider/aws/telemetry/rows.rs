@@ -75,32 +75,40 @@ impl Rows {
     /// A table has no such column.
     pub(super) fn figures(&mut self, target: &Target, grid: &Grid, rows: &[usize]) -> Result<()> {
         let figures = &target.ask.figures;
-        let mut values = Vec::new();
         for of in &target.ask.rows {
-            for number in rows {
-                let read = grid.row(*number);
-                let at = |figure: usize| read.get(figure).copied().filter(|value| !value.is_nan());
-                values.clear();
-                for figure in &of.figures {
-                    let Some(column) = figures.get(*figure).and_then(|figure| figure.to.as_ref()) else {
-                        continue;
-                    };
-                    let value = at(*figure).map_or(Value::Null, |value| {
+            let columns = of.figures.iter().filter_map(|figure| {
+                let column = figures.get(*figure)?.to.as_ref()?;
+                let value = |row: &usize| {
+                    let read = grid.row(*row);
+                    let at = |figure: usize| read.get(figure).copied().filter(|value| !value.is_nan());
+                    at(*figure).map_or(Value::Null, |value| {
                         converted(column.convert, value, grid.period, column.per.and_then(at))
-                    });
-                    if value != Value::Null {
-                        values.push((column.field.as_str(), value));
-                    }
-                }
-                if values.is_empty() {
-                    continue;
-                }
-                for (column, from) in &of.tags {
-                    values.push((column, target.tag(column, from).into()));
-                }
-                let time = grid.time(*number).saturating_mul(SECOND);
-                self.row(&of.table, &target.identity, &target.tags, time, &values)?;
+                    })
+                };
+                Some((column.field.as_str(), rows.iter().map(value).collect()))
+            });
+            let mut columns: Vec<(&str, Vec<Value<'static>>)> = columns.collect();
+            let filled = |row: usize| columns.iter().any(|(_, values)| values[row] != Value::Null);
+            let filled: Vec<bool> = (0..rows.len()).map(filled).collect();
+            let times = rows.iter().zip(&filled).filter(|(_, filled)| **filled);
+            let times: Vec<i64> = times.map(|(row, _)| grid.time(*row).saturating_mul(SECOND)).collect();
+            if times.is_empty() {
+                continue;
             }
+            if times.len() < rows.len() {
+                for (_, values) in &mut columns {
+                    let mut filled = filled.iter();
+                    values.retain(|_| filled.next().copied().unwrap_or(false));
+                }
+            }
+            let of_row = of
+                .tags
+                .iter()
+                .filter_map(|(column, from)| Some((column.as_str(), target.tag(column, from)?)));
+            let of_target = target.tags.iter().map(|(column, value)| (&**column, &**value));
+            let tags: Vec<(&str, &str)> = of_target.chain(of_row).collect();
+            let builder = self.builder(&of.table, &target.identity)?;
+            builder.rows_of(&target.identity, &times, &tags, &columns)?;
         }
         Ok(())
     }
