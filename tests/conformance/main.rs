@@ -31,8 +31,9 @@ mod telemetry;
 mod unwind;
 mod volumes;
 
-#[path = "../support/fake_prices.rs"]
-mod fake_prices;
+#[allow(dead_code, reason = "not every test asks for all of it")]
+#[path = "../support/fake_pricing.rs"]
+mod fake_pricing;
 
 use bench::Bench;
 use report::Report;
