@@ -279,8 +279,28 @@ fn networks_prices_and_other_regions() {
         "eu-west-1b",
         "--yes",
     ]);
+    // Where the source never looks nothing is made, and what cannot be is no plan.
+    let said = shell.fails(2, &create("web", &["--region", "eu-central-1", "--start"]));
+    assert!(said.contains("eu-west-1, us-east-1"), "{said}");
+    let wrong = ["networks", "create", "bad", "--cidr", "10.0.0.0/8", "--region", "eu-west-1", "--dry-run"];
+    assert!(shell.fails(2, &wrong).contains("/16 to /28"));
+    let volume = ["volumes", "create", "v", "--size", "1GiB", "--region", "eu-west-1", "--dry-run"];
+    let said = shell.fails(2, &[&volume[..], &["--zone", "mars"]].concat());
+    assert!(said.contains("no zone mars") && said.contains("eu-west-1a"), "{said}");
+    let said = shell.fails(2, &[&volume[..], &["--zone", "eu-west-1a", "--class", "gp9"]].concat());
+    assert!(said.contains("gp2, gp3"), "{said}");
+    rig.call(
+        "create_security_group",
+        &json!({ "GroupName": "elsewhere", "Description": "another network's" }),
+    );
+    let groups = ["--network", "lab", "--option", "security_groups=elsewhere"];
+    let said = shell.fails(5, &create("web", &[&region[..], &groups[..]].concat()));
+    assert!(said.contains("it is in vpc-"), "{said}");
+
     let words = create("web", &["--region", "eu-west-1", "--network", "lab", "--start"]);
     shell.json(&words);
+    let plan = shell.json(&[&words[..7], &["--region", "eu-west-1", "--start", "--dry-run"]].concat());
+    assert!(plan[0]["notes"].to_string().contains("there is one of this name"), "{plan:#?}");
     let web = &shell.json(&["instances", "show", "web"])[0];
     assert_eq!(web["zone"], "eu-west-1b", "{web:#}");
     assert!(web["addresses"].to_string().contains("10.9."), "{web:#}");
@@ -309,6 +329,9 @@ fn networks_prices_and_other_regions() {
     ]);
     shell.json(&["snapshots", "create", "s", "--volume", "v", "--yes"]);
     let id = shell.json(&["snapshots", "list"])[0]["id"].as_str().unwrap().to_owned();
+    assert!(
+        shell.fails(2, &["snapshots", "copy", &id, "--to", "mars", "--yes"]).contains("eu-west-1, us-east-1")
+    );
     shell.json(&["snapshots", "copy", &id, "--to", "us-east-1", "--yes"]);
     let there = shell.json(&["snapshots", "list", "--region", "us-east-1"]);
     assert_eq!((there.len(), there[0]["name"].as_str()), (1, Some("s")), "{there:#?}");
