@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by panicking")]
 
-#[allow(dead_code, reason = "not every test asks for all of it")]
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "not every test asks for all of it")]
 #[path = "support/fake_pricing.rs"]
 mod fake_pricing;
 

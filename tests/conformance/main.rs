@@ -31,7 +31,7 @@ mod telemetry;
 mod unwind;
 mod volumes;
 
-#[allow(dead_code, reason = "not every test asks for all of it")]
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "not every test asks for all of it")]
 #[path = "../support/fake_pricing.rs"]
 mod fake_pricing;
 

@@ -2,7 +2,7 @@
 //! looked up here, so that the plan says it and a later step cannot mean another thing.
 
 use super::AwsProvider;
-use super::calls::gib;
+use super::calls::{absent, gib};
 use super::costs::{Disk, Paid};
 use super::lifecycle::{STOP, can_stop, hibernates};
 use super::limits::USUAL;
@@ -14,10 +14,10 @@ use crate::model::resource::{Instance, ResourceId};
 use crate::provider::{Action, Leftover, Plan, SubnetSpec, Target, Token, VolumeChange, VolumeSpec};
 
 impl AwsProvider {
-    /// The steps of a change, with whether they are permitted.
+    /// The steps of a change.
     pub(super) async fn planned(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
         let simple = || Plan::simple(wanted, now);
-        let plan = match wanted {
+        Ok(match wanted {
             Action::CreateInstance { spec } => self.plan_create(wanted, spec).await?,
             Action::Resize { instance: Target::Id(id), size, policy } => {
                 self.plan_resize(wanted, id, size, *policy).await?
@@ -53,9 +53,14 @@ impl AwsProvider {
                 self.plan_change(simple(), id, change).await?
             }
             Action::DeleteVolume { volume: Target::Id(id) } => {
-                let volume = Paid::Volume(Disk::of(&self.volume_now("delete volume", id).await?));
                 let plan = simple().note("what it holds is gone; a snapshot of it stays");
-                self.priced(plan, &id.location, &[], &[volume]).await
+                // One that is gone is deleted, and costs nothing.
+                match absent(self.volume_now("delete volume", id).await)? {
+                    Some(volume) => {
+                        self.priced(plan, &id.location, &[], &[Paid::Volume(Disk::of(&volume))]).await
+                    }
+                    None => plan,
+                }
             }
             Action::DetachVolume { volume: Target::Id(id), instance: Target::Id(from) } => {
                 self.plan_detach(simple(), id, from).await?
@@ -105,8 +110,7 @@ impl AwsProvider {
                 Plan { leaves: left.collect(), ..simple() }
             }
             _ => simple(),
-        };
-        self.permitted(plan).await
+        })
     }
 
     async fn plan_volume(&self, plan: Plan, spec: &VolumeSpec) -> Result<Plan> {

@@ -126,6 +126,7 @@ impl Provider for AwsProvider {
     }
 
     async fn plan(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
-        self.planned(wanted, now).await
+        let plan = self.planned(wanted, now).await?;
+        self.permitted(plan).await
     }
 }

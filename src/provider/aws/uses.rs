@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::future::Future;
 
 use aws_sdk_ec2::types::{
-    EgressOnlyInternetGateway, Filter, Instance, InternetGateway, NatGateway, NetworkAcl, NetworkInterface,
-    RouteTable, SecurityGroup, Tag, VpcEndpoint, VpcPeeringConnection, VpnGateway,
+    AttachmentStatus, EgressOnlyInternetGateway, Filter, Instance, InternetGateway, NatGateway, NetworkAcl,
+    NetworkInterface, RouteTable, SecurityGroup, Tag, VpcEndpoint, VpcPeeringConnection, VpnGateway,
 };
 
 use super::AwsProvider;
@@ -16,6 +16,8 @@ use super::tags::{label, name, shown};
 use crate::model::resource::{Kind, ResourceId};
 use crate::{Error, ErrorKind, Result};
 
+/// The most values of one filter.
+const FILTERED: usize = 200;
 /// Names that are written out; of more only the number.
 const NAMED: usize = 12;
 
@@ -106,14 +108,15 @@ impl AwsProvider {
         if natives.is_empty() {
             return Vec::new();
         }
-        let by = filter("instance-id", natives.iter().take(NAMED));
-        // One that may not be read has its id.
-        let known = self.described_by("look for instances in", &id.location, by).await.unwrap_or_default();
-        let word = |native: &String| {
-            let known = known.iter().find(|known| known.instance_id.as_ref() == Some(native));
-            called("instance", native, known.and_then(|known: &Instance| known.tags.as_deref()))
+        let by = filter("instance-id", natives.iter().take(FILTERED));
+        let word = |instance: &Instance| {
+            Some(called("instance", instance.instance_id.as_deref()?, instance.tags.as_deref()))
         };
-        natives.iter().map(word).collect()
+        match self.described_by("look for instances in", &id.location, by).await {
+            Ok(known) => known.iter().filter_map(word).collect(),
+            // Those that may not be read have their ids.
+            Err(_) => natives.iter().map(|native| called("instance", native, None)).collect(),
+        }
     }
 
     async fn nat_gateways_in(&self, id: &ResourceId, by: Filter) -> Result<Vec<String>> {
@@ -163,13 +166,18 @@ impl AwsProvider {
     }
 
     async fn vpn_gateways_of(&self, id: &ResourceId, by: Filter) -> Result<Vec<String>> {
-        let attached = filter("attachment.state", ["attaching", "attached", "detaching"]);
-        let request = self.session.ec2(&id.location).describe_vpn_gateways().filters(by).filters(attached);
+        let request = self.session.ec2(&id.location).describe_vpn_gateways().filters(by);
         let answer = request.send().await.answered("look for VPN gateways of", &id.native_id)?;
+        // One that was here stays in the list.
+        let here = |gateway: &&VpnGateway| {
+            let mut attached = gateway.vpc_attachments.iter().flatten();
+            let here = attached.find(|attached| attached.vpc_id.as_ref() == Some(&id.native_id));
+            here.is_none_or(|here| here.state != Some(AttachmentStatus::Detached))
+        };
         let word = |gateway: &VpnGateway| {
             Some(called("VPN gateway", gateway.vpn_gateway_id.as_deref()?, gateway.tags.as_deref()))
         };
-        Ok(answer.vpn_gateways.iter().flatten().filter_map(word).collect())
+        Ok(answer.vpn_gateways.iter().flatten().filter(here).filter_map(word).collect())
     }
 
     async fn endpoints_in(&self, id: &ResourceId, by: Filter) -> Result<Vec<String>> {
