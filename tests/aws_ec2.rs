@@ -8,135 +8,37 @@
     reason = "a test says what failed by panicking"
 )]
 
+#[path = "aws_ec2/made.rs"]
+mod made;
+#[path = "aws_ec2/storage.rs"]
+mod storage;
 #[path = "support/told_ec2.rs"]
 mod told_ec2;
+#[path = "aws_ec2/uses.rs"]
+mod uses;
+#[path = "aws_ec2/world.rs"]
+mod world;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use barograph::manage::{Executor, Guard, Journal, Managed, Operation, Phase, Waiting, prepare};
 use barograph::model::resource::{Instance, Kind, ResourceId, State};
-use barograph::model::{Secret, Span};
+use barograph::model::{Secret, Span, Timestamp};
 use barograph::provider::aws::{Account, AwsProvider, Config, Endpoints};
 use barograph::provider::client::Policy;
-use barograph::provider::{Action, Client, InstanceSpec, ResizePolicy, SizeSpec, Stop, Token, VolumeChange};
+use barograph::provider::{
+    Action, Client, Consents, DiskSpec, InstanceSpec, Past, ResizePolicy, SizeSpec, SnapshotSpec, Stop,
+    Token, VolumeChange, VolumeSpec,
+};
 use barograph::{ErrorKind, Result};
 use parking_lot::Mutex;
-use told_ec2::{Answer, Asked, ToldEc2};
+use told_ec2::ToldEc2;
+use world::World;
 
 const REGION: &str = "eu-west-1";
 const WEB: &str = "i-0000000000000000a";
-
-/// One instance, and what goes wrong with it.
-#[derive(Debug, Default)]
-struct World {
-    state: &'static str,
-    reason: &'static str,
-    kind: String,
-    hibernation: bool,
-    /// How often it is not found before EC2 knows of it.
-    unknown: usize,
-    /// The token that it was made with.
-    token: Option<String>,
-    /// A type that there is no room for.
-    full: &'static str,
-    /// It hears no request to stop.
-    deaf: bool,
-    /// What may not be done.
-    denied: &'static str,
-    /// How often is throttled.
-    throttled: usize,
-}
-
-impl World {
-    fn running() -> Self {
-        Self { state: "running", kind: "t3.micro".into(), ..Self::default() }
-    }
-
-    fn instance(&self) -> String {
-        let (state, reason, kind, hibernation) = (self.state, self.reason, &self.kind, self.hibernation);
-        format!(
-            "<item><instanceId>{WEB}</instanceId><imageId>ami-1</imageId><instanceState><code>0</code><name>{state}</name>\
-             </instanceState><stateReason><code>{reason}</code><message>{reason}</message></stateReason>\
-             <instanceType>{kind}</instanceType><architecture>x86_64</architecture><rootDeviceType>ebs</rootDeviceType>\
-             <hibernationOptions><configured>{hibernation}</configured></hibernationOptions>\
-             <tagSet><item><key>Name</key><value>web</value></item></tagSet></item>"
-        )
-    }
-
-    fn answer(&mut self, action: &str, asked: &Asked) -> Answer {
-        if self.throttled > 0 {
-            self.throttled -= 1;
-            return Err("RequestLimitExceeded");
-        }
-        if self.denied == action {
-            return Err("UnauthorizedOperation");
-        }
-        if asked.get("DryRun").is_some_and(|dry| dry == "true") {
-            return Err("DryRunOperation");
-        }
-        match action {
-            "DescribeInstances" => {
-                let named = asked.contains_key("InstanceId.1");
-                if named && (self.unknown > 0 || asked["InstanceId.1"] != WEB) {
-                    self.unknown = self.unknown.saturating_sub(1);
-                    return Err("InvalidInstanceID.NotFound");
-                }
-                // Tags of what was just made are seen later.
-                let seen = named && !self.state.is_empty();
-                let found = if seen { self.instance() } else { String::new() };
-                let set = format!("<item><instancesSet>{found}</instancesSet></item>");
-                Ok(format!("<reservationSet>{}</reservationSet>", if seen { set } else { String::new() }))
-            }
-            "DescribeInstanceTypes" => {
-                let one = |name: &str| {
-                    format!(
-                        "<item><instanceType>{name}</instanceType><processorInfo><supportedArchitectures><item>x86_64</item>\
-                         </supportedArchitectures></processorInfo><vCpuInfo><defaultVCpus>2</defaultVCpus></vCpuInfo>\
-                         <memoryInfo><sizeInMiB>1024</sizeInMiB></memoryInfo><hibernationSupported>true</hibernationSupported>\
-                         </item>"
-                    )
-                };
-                let names = asked.iter().filter(|(name, _)| name.starts_with("Filter.1.Value."));
-                let all: String = names.map(|(_, name)| one(name)).collect();
-                Ok(format!("<instanceTypeSet>{all}</instanceTypeSet>"))
-            }
-            "DescribeImages" => Ok(
-                "<imagesSet><item><imageId>ami-1</imageId><architecture>x86_64</architecture></item></imagesSet>".into(),
-            ),
-            "RunInstances" => {
-                let token = asked["ClientToken"].clone();
-                if self.token.get_or_insert_with(|| token.clone()) != &token {
-                    return Err("IdempotentParameterMismatch");
-                }
-                if self.state.is_empty() {
-                    self.state = "pending";
-                    self.kind = asked["InstanceType"].clone();
-                }
-                Ok(format!("<instancesSet>{}</instancesSet>", self.instance()))
-            }
-            "StartInstances" if self.kind == self.full => Err("InsufficientInstanceCapacity"),
-            "StartInstances" => {
-                (self.state, self.reason) = ("running", "");
-                Ok(String::new())
-            }
-            "StopInstances" => {
-                let is = |name: &str| asked.get(name).is_some_and(|value| value == "true");
-                self.state = if self.deaf && !is("Force") { "stopping" } else { "stopped" };
-                self.reason =
-                    if is("Hibernate") { "Client.UserInitiatedHibernate" } else { "Client.UserInitiatedShutdown" };
-                Ok(String::new())
-            }
-            "ModifyInstanceAttribute" => {
-                self.kind = asked["InstanceType.Value"].clone();
-                Ok(String::new())
-            }
-            "ModifyVolume" => Err("VolumeModificationRateExceeded"),
-            "DescribeVolumes" => Ok("<volumeSet><item><volumeId>vol-1</volumeId><size>1</size></item></volumeSet>".into()),
-            _ => Ok(String::new()),
-        }
-    }
-}
 
 struct Lab {
     ec2: ToldEc2,
@@ -165,9 +67,14 @@ impl Lab {
         self.client().scope().id(REGION, Kind::Instance, WEB)
     }
 
+    /// A change of the instance.
     async fn run(&self, wanted: &Action) -> (Operation, Result<()>) {
         let now = self.client().instance(&self.web()).await.unwrap();
-        let prepared = prepare(&self.managed, wanted, Some(&now), None).await.unwrap();
+        self.carry_out(wanted, Some(&now)).await
+    }
+
+    async fn carry_out(&self, wanted: &Action, now: Option<&Instance>) -> (Operation, Result<()>) {
+        let prepared = prepare(&self.managed, wanted, now, None).await.unwrap();
         let approved = Guard::default().approve(vec![prepared], async |_| Ok(true)).await.unwrap().remove(0);
         let waiting = Waiting { last: true, timeout: Duration::from_secs(20) };
         Executor::new(self.client(), &self.journal, waiting, &|_, _| ()).run(approved, &|_| ()).await
@@ -200,31 +107,6 @@ fn spec() -> InstanceSpec {
 }
 
 #[tokio::test]
-async fn what_was_just_made_is_waited_for_and_what_never_was_is_not() {
-    let lab = Lab::new(World { unknown: 3, ..World::default() }).await;
-    let create = Action::CreateInstance { spec: spec() };
-    let token = Token::random();
-    let made = lab.client().perform(&create, token).await.unwrap().made.unwrap();
-    assert_eq!(made, lab.web());
-    assert_eq!(lab.client().instance(&made).await.unwrap().state(), State::Creating);
-    assert_eq!(
-        lab.ec2.calls("DescribeInstances").iter().filter(|asked| asked.contains_key("InstanceId.1")).count(),
-        4
-    );
-    // Its tags are not seen yet, and EC2 knows the token all the same.
-    let again = lab.client().perform(&create, token).await.unwrap();
-    assert_eq!((again.made, again.changed), (Some(made), true));
-    let tokens: Vec<_> =
-        lab.ec2.calls("RunInstances").iter().map(|asked| asked["ClientToken"].clone()).collect();
-    assert_eq!(tokens, [token.to_string(), token.to_string()]);
-
-    let never = lab.client().scope().id(REGION, Kind::Instance, "i-0000000000000000b");
-    let before = lab.ec2.calls("DescribeInstances").len();
-    assert_eq!(lab.client().instance(&never).await.unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(lab.ec2.calls("DescribeInstances").len(), before + 1);
-}
-
-#[tokio::test]
 async fn a_size_that_has_no_room_gives_way_to_the_old_one() {
     let lab = Lab::new(World { full: "m5.large", ..World::running() }).await;
     let size = SizeSpec { name: Some("m5.large".into()), ..SizeSpec::default() };
@@ -234,6 +116,20 @@ async fn a_size_that_has_no_room_gives_way_to_the_old_one() {
     let error = ended.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Capacity);
     assert!(error.chain().contains("another zone or size"), "{}", error.chain());
+    assert_eq!(operation.phase, Phase::Unwound, "{:?}", operation.errors);
+    let world = lab.world.lock();
+    assert_eq!((world.state, world.kind.as_str()), ("running", "t3.micro"), "as it was before");
+}
+
+#[tokio::test]
+async fn one_that_stops_again_after_its_start_gets_its_old_size_back() {
+    let lab = Lab::new(World { stillborn: "m5.large", ..World::running() }).await;
+    let size = SizeSpec { name: Some("m5.large".into()), ..SizeSpec::default() };
+    let instance = lab.web().into();
+    let (operation, ended) =
+        lab.run(&Action::Resize { instance, size, policy: ResizePolicy::AllowStopStart }).await;
+    let error = ended.unwrap_err().chain();
+    assert!(error.contains("InsufficientInstanceCapacity"), "{error}");
     assert_eq!(operation.phase, Phase::Unwound, "{:?}", operation.errors);
     let world = lab.world.lock();
     assert_eq!((world.state, world.kind.as_str()), ("running", "t3.micro"), "as it was before");
@@ -277,10 +173,10 @@ async fn force_asks_first_where_there_is_time() {
     ended.unwrap();
     let notes: Vec<_> = operation.notes().collect();
     assert_eq!(notes, ["it was stopped the hard way"]);
-    let forces: Vec<_> =
-        lab.ec2.calls("StopInstances").iter().map(|asked| asked.get("Force").cloned()).collect();
-    let asked: Vec<_> = forces.into_iter().skip_while(|force| force.is_none()).collect();
-    assert_eq!(asked, [Some("true".to_owned())]);
+    let stops = lab.ec2.calls("StopInstances");
+    let real = stops.iter().filter(|asked| !asked.contains_key("DryRun"));
+    let forces: Vec<_> = real.map(|asked| asked.get("Force").cloned()).collect();
+    assert_eq!(forces, [None, Some("true".to_owned())]);
     let signal = Stop { signal: Some("TERM".into()), ..Stop::default() };
     let wanted = Action::Stop { instance: lab.web().into(), how: signal };
     assert_eq!(lab.client().perform(&wanted, Token::random()).await.unwrap_err().kind(), ErrorKind::Invalid);

@@ -1,8 +1,6 @@
 //! Carrying out an approved plan: every step is in the journal before its call is made, the state is read again just
 //! before, and what was done is taken back ([`super::unwind`]) when a later step fails.
 
-use std::time::Duration;
-
 use super::guard::Approved;
 use super::journal::Claim;
 use super::{Journal, Operation, Phase, StepState, Waiting, wait};
@@ -10,9 +8,6 @@ use crate::model::Timestamp;
 use crate::model::resource::State;
 use crate::provider::{Action, Client, Done, Step};
 use crate::{Error, ErrorKind, Result};
-
-/// Longest wait for an instance that is still on its way from an earlier change, before a step.
-const SETTLE: Duration = Duration::from_secs(60);
 
 /// What is told while an operation goes on.
 #[derive(Debug, Clone, PartialEq)]
@@ -142,11 +137,7 @@ impl<'a> Executor<'a> {
             if again && !action.is_repeatable() {
                 return Err(Failure::open(in_doubt(&action)));
             }
-            match self.expect(&step, &action, again).await {
-                Ok(()) => {}
-                Err(error) if again => return Err(Failure { error, left: Left::AsItIs }),
-                Err(error) => return Err(Failure::before(error)),
-            }
+            self.expect(&step, &action, again).await?;
             operation.steps[index].state = StepState::Begun;
             self.save(operation)
                 .map_err(|error| if again { Failure::open(error) } else { Failure::before(error) })?;
@@ -187,21 +178,27 @@ impl<'a> Executor<'a> {
 
     /// Reads the step's instance again and refuses when it is not as the plan took it to be. A step that was begun before
     /// may have brought its instance on its way, or to its end.
-    async fn expect(&self, step: &Step, action: &Action, again: bool) -> Result<()> {
+    async fn expect(&self, step: &Step, action: &Action, again: bool) -> Result<(), Failure> {
+        let left = if again { Left::AsItIs } else { Left::Nothing };
         let id = match (action.instance(), &step.instance) {
             _ if step.expects.is_empty() => return Ok(()),
-            (Some(instance), _) => instance.id()?,
+            (Some(instance), _) => instance.id().map_err(Failure::before)?,
             (None, Some(instance)) => instance,
             (None, None) => return Ok(()),
         };
-        let instance = match wait::settled(&self.client, id, SETTLE).await {
+        let timeout = self.waiting.timeout;
+        let instance = match wait::settled(&self.client, id, timeout).await {
             // The call itself knows best what that means after it was made once.
             Err(error) if again && error.kind() == ErrorKind::NotFound => return Ok(()),
-            instance => instance?,
+            Err(error) => return Err(Failure { error, left }),
+            Ok(instance) => instance,
         };
         let state = instance.state();
         if step.expects.contains(&state) || step.until == Some(state) || (again && state.is_passing()) {
             return Ok(());
+        }
+        if state.is_passing() {
+            return Err(Failure { error: wait::on_its_way(id, state, timeout), left: Left::Early });
         }
         let expected: Vec<_> = step.expects.iter().map(|state| state.as_str()).collect();
         let reason = format!(
@@ -209,9 +206,10 @@ impl<'a> Executor<'a> {
             instance.status.provider_state,
             expected.join(" or ")
         );
-        Err(Error::new(ErrorKind::Conflict, action.verb(), reason)
+        let error = Error::new(ErrorKind::Conflict, action.verb(), reason)
             .with_provider(self.client.scope().provider)
-            .with_resource(instance.id.to_string()))
+            .with_resource(instance.id.to_string());
+        Err(Failure { error, left })
     }
 
     async fn failed(&self, operation: &mut Operation, index: usize, failure: Failure) -> Error {
@@ -219,7 +217,8 @@ impl<'a> Executor<'a> {
         let step = &operation.plan.steps[index];
         let taken = operation.steps[index].state == StepState::Taken;
         // Time that is over says nothing against the change: it goes on, and so can the operation.
-        if taken && failure.error.kind() == ErrorKind::Unavailable {
+        let begun = index > 0 && failure.left == Left::Early;
+        if begun || (taken && failure.error.kind() == ErrorKind::Unavailable) {
             self.note(operation);
             return failure.error;
         }
@@ -276,6 +275,8 @@ struct Failure {
 enum Left {
     /// It changed nothing.
     Nothing,
+    /// It changed nothing: its instance was still on its way from the step before when time was over.
+    Early,
     /// It may have changed something, or did.
     Open,
     /// It was begun before, and something else has happened since: a person decides.

@@ -92,8 +92,7 @@ impl Guard {
         }
         for Prepared { plan, protected, .. } in prepared {
             let Some(by) = protected.as_deref().filter(|_| disturbs(plan)) else { continue };
-            let reason = format!("it is protected by {by}, so nothing is touched; lift that first");
-            return Err(refuse(reason).with_resource(&plan.label));
+            return Err(protected_by(by).with_resource(&plan.label));
         }
         Ok(())
     }
@@ -116,6 +115,11 @@ fn disturbs(plan: &Plan) -> bool {
     let quiet_resize =
         plan.wanted.verb() == "resize" && matches!(plan.downtime, Downtime::None | Downtime::NextBoot);
     plan.steps.iter().any(|step| step.action.is_disruptive()) && !quiet_resize
+}
+
+/// Something protects a resource.
+pub(super) fn protected_by(by: &str) -> Error {
+    refuse(format!("it is protected by {by}, so nothing is touched; lift that first"))
 }
 
 fn refuse(reason: impl Into<String>) -> Error {

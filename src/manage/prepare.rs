@@ -30,6 +30,7 @@ pub async fn prepare(
     instance: Option<&Instance>,
     protected: Option<String>,
 ) -> Result<Prepared> {
+    let protected = protected.or_else(|| instance.and_then(Subject::protected));
     let is_subject =
         |instance: &&Instance| wanted.target().and_then(|target| target.id().ok()) == Some(&instance.id);
     let plan = match instance
@@ -37,7 +38,16 @@ pub async fn prepare(
         .and_then(|instance| Some((instance, already(wanted, instance)?)))
     {
         Some((instance, why)) => Plan::nothing(wanted.clone(), instance.id.clone(), instance.label(), why),
-        None => managed.client.plan(wanted, instance).await?,
+        None => match (managed.client.plan(wanted, instance).await, &protected) {
+            (Ok(plan), _) => plan,
+            // What the guard says comes first: the hint of the provider would lead to it all the same.
+            (Err(error), Some(by)) if wanted.is_disruptive() && error.kind() == ErrorKind::Conflict => {
+                return Err(super::guard::protected_by(by)
+                    .with_resource(error.resource().unwrap_or_default())
+                    .with_source(error));
+            }
+            (Err(error), _) => return Err(error),
+        },
     };
     if let Some(instance) = instance.filter(is_subject)
         && let Some(reason) = refused(wanted, &plan, instance)
@@ -46,7 +56,6 @@ pub async fn prepare(
             .with_provider(managed.client.scope().provider)
             .with_resource(instance.label()));
     }
-    let protected = protected.or_else(|| instance.and_then(Subject::protected));
     Ok(Prepared { provider: managed.name.clone(), config: managed.config.clone(), plan, protected })
 }
 

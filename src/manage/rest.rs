@@ -1,9 +1,9 @@
 //! What is left of an operation, for the guards to look at before it goes on.
 
-use super::{Managed, Operation, Prepared, Subject};
+use super::{Managed, Operation, Prepared, StepState, Subject};
 use crate::model::resource::{Image, Instance, Kind, Network, ResourceId, Snapshot, Subnet, Volume};
-use crate::provider::Client;
 use crate::provider::client::Listed;
+use crate::provider::{Client, Past};
 use crate::{Error, ErrorKind, Result};
 
 /// An operation of the journal with what is left of it. [`super::Guard::approve_rest`] lets it go on.
@@ -19,6 +19,7 @@ pub struct Rest {
 /// # Errors
 /// What it will change cannot be read.
 pub async fn rest(managed: &Managed, operation: Operation) -> Result<Rest> {
+    remind(&managed.client, &operation);
     let plan = operation.rest();
     let made = operation.made();
     let mut protected = None;
@@ -35,6 +36,17 @@ pub async fn rest(managed: &Managed, operation: Operation) -> Result<Rest> {
     let prepared =
         Prepared { provider: managed.name.clone(), config: managed.config.clone(), plan, protected };
     Ok(Rest { operation, prepared })
+}
+
+/// Tells the provider what an operation remembers: "not there" is no clear word of what was made a moment ago.
+pub(super) fn remind(client: &Client, operation: &Operation) {
+    for (number, step) in operation.steps.iter().enumerate() {
+        if let Some(made) = &step.made {
+            client.remember(Past::Made(made), operation.updated_at);
+        } else if step.state == StepState::Begun {
+            client.remember(Past::Begun(operation.id.step(number)), operation.updated_at);
+        }
+    }
 }
 
 /// What protects a resource, if something does; nothing protects what is gone.

@@ -65,7 +65,7 @@ impl Subject for Instance {
     }
 
     fn protected(&self) -> Option<String> {
-        let own = self.protected.then(|| "the provider's own guard".to_owned());
+        let own = (self.protected == Some(true)).then(|| "the provider's own guard".to_owned());
         own.or_else(|| tagged(&self.tags))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::rest::remind;
 use super::{Executor, Operation, Phase, StepState};
 use crate::ErrorKind;
 use crate::model::resource::State;
@@ -34,6 +35,7 @@ impl Executor<'_> {
             if operation.phase != Phase::InFlight {
                 continue;
             }
+            remind(&self.client, &operation);
             let Some(note) = self.has_settled(&operation).await else { continue };
             if let Some(last) = operation.steps.last_mut() {
                 last.state = StepState::Done;

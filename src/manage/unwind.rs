@@ -54,6 +54,7 @@ impl Executor<'_> {
             let action = step.action.resolved(&made)?;
             match self.client.perform(&action, operation.id.step(index)).await {
                 Ok(done) => made[index] = done.made,
+                Err(error) if error.is_nothing_done() => return Ok(()),
                 // Another's, or the one that the lost call is still making.
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     let reason = format!("whether it was made is not known; asked again: {}", error.reason());

@@ -14,6 +14,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// How long an instance has to stay in another state than the wanted one before it counts as having come to rest there.
 const RESTS: Duration = Duration::from_secs(5);
 
+/// The same for the state in which it was seen first: a provider's answers may be older than the change.
+const STALE: Duration = Duration::from_secs(15);
+
 /// How long a person waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
@@ -33,7 +36,7 @@ impl Default for Waiting {
 /// States on the way do not count: `Stopping` is not `Stopped`.
 ///
 /// Two other ends are as good: what was to stop and is gone had no definition that outlives it; and what was to start and
-/// rests in `Stopped` ran and has ended, as a container does whose work is done.
+/// rests in `Stopped` ran and has ended, where instances end by themselves when their work is done.
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] when time is over, with what it is in then; [`ErrorKind::Conflict`] when the instance
@@ -49,7 +52,9 @@ pub(super) async fn until(
     let until = Instant::now() + timeout;
     let mut pause = PAUSES.0;
     // A state that was there before the change took hold is no answer to it; one that stays is.
+    let ends_by_itself = client.capabilities().ends_by_itself;
     let mut looks = 0;
+    let mut moved = false;
     let mut last = None;
     let mut since = Instant::now();
     loop {
@@ -72,16 +77,18 @@ pub(super) async fn until(
         if last == Some(state) {
             looks += 1;
         } else {
+            moved = last.is_some();
             (last, looks, since) = (Some(state), 0, Instant::now());
         }
+        let stays = if moved || ends_by_itself { RESTS } else { STALE };
         let rests = match state {
             State::Failed | State::Deleted => looks >= 2,
             State::Unknown => false,
-            state => !state.is_passing() && looks >= 2 && since.elapsed() >= RESTS,
+            state => !state.is_passing() && looks >= 2 && since.elapsed() >= stays,
         };
         if rests {
             let reason = instance.status.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-            if matches!(action, Action::Start { .. }) && state == State::Stopped {
+            if ends_by_itself && matches!(action, Action::Start { .. }) && state == State::Stopped {
                 return Ok(Some(format!("it ran and has ended{reason}")));
             }
             let reason = format!("it became {state} instead of {wanted}{reason}");
@@ -115,6 +122,15 @@ pub(super) async fn settled(client: &Client, id: &ResourceId, timeout: Duration)
         tokio::time::sleep_until((Instant::now() + pause).min(until)).await;
         pause = (pause * 2).min(PAUSES.1);
     }
+}
+
+/// Time is over before an instance has come to rest from an earlier change.
+pub(super) fn on_its_way(id: &ResourceId, state: State, timeout: Duration) -> Error {
+    let reason = format!(
+        "it is still {state} after {}, and the next step needs it at rest; what was begun goes on",
+        humantime::format_duration(timeout)
+    );
+    timed_out(reason).with_resource(id.to_string())
 }
 
 /// What the command line tells from other failures: nothing is wrong but the time.

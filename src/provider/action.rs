@@ -44,6 +44,8 @@ pub enum Action {
     Resize { instance: Target, size: SizeSpec, policy: ResizePolicy },
     /// Deletes an instance and, of what belongs to it, what the consents name.
     DeleteInstance { instance: Target, consents: Consents },
+    /// Sets the provider's own guards of an instance, or lifts them.
+    Protect { instance: Target, guards: Guards },
     /// Makes a volume.
     CreateVolume { spec: VolumeSpec },
     /// Makes a volume larger; there is no way back.
@@ -130,6 +132,16 @@ pub struct Consents {
     pub nvram: bool,
 }
 
+/// What a provider itself refuses to do to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guards {
+    /// To delete it.
+    pub delete: bool,
+    /// To stop it.
+    pub stop: bool,
+}
+
 impl Action {
     /// The verb, as on the command line.
     pub fn verb(&self) -> &'static str {
@@ -145,6 +157,7 @@ impl Action {
             Self::Suspend { .. } => "suspend",
             Self::Resume { .. } => "resume",
             Self::Resize { .. } => "resize",
+            Self::Protect { .. } => "protect",
             Self::GrowVolume { .. } => "grow",
             Self::ChangeVolume { .. } => "change",
             Self::CopySnapshot { .. } => "copy",
@@ -171,7 +184,8 @@ impl Action {
             | Self::Suspend { .. }
             | Self::Resume { .. }
             | Self::Resize { .. }
-            | Self::DeleteInstance { .. } => Kind::Instance,
+            | Self::DeleteInstance { .. }
+            | Self::Protect { .. } => Kind::Instance,
             Self::CreateVolume { .. }
             | Self::GrowVolume { .. }
             | Self::ChangeVolume { .. }
@@ -203,7 +217,8 @@ impl Action {
             | Self::Suspend { instance }
             | Self::Resume { instance }
             | Self::Resize { instance, .. }
-            | Self::DeleteInstance { instance, .. } => Some(instance),
+            | Self::DeleteInstance { instance, .. }
+            | Self::Protect { instance, .. } => Some(instance),
             Self::GrowVolume { volume, .. }
             | Self::ChangeVolume { volume, .. }
             | Self::DeleteVolume { volume }
@@ -259,6 +274,7 @@ impl Action {
             Self::CreateInstance { .. }
                 | Self::Start { .. }
                 | Self::Resume { .. }
+                | Self::Protect { .. }
                 | Self::CreateVolume { .. }
                 | Self::GrowVolume { .. }
                 | Self::ChangeVolume { .. }
@@ -309,7 +325,8 @@ impl Action {
             | Self::Suspend { instance }
             | Self::Resume { instance }
             | Self::Resize { instance, .. }
-            | Self::DeleteInstance { instance, .. } => vec![instance],
+            | Self::DeleteInstance { instance, .. }
+            | Self::Protect { instance, .. } => vec![instance],
             Self::AttachVolume { volume, instance, .. } | Self::DetachVolume { volume, instance } => {
                 vec![volume, instance]
             }
@@ -373,6 +390,10 @@ impl fmt::Display for Action {
             Self::DetachVolume { volume, instance } => write!(f, "detach volume {volume} from {instance}"),
             Self::GrowVolume { volume, size_bytes } => {
                 write!(f, "grow volume {volume} to {}", crate::model::Size(*size_bytes))
+            }
+            Self::Resize { instance, size, .. } => write!(f, "resize instance {instance} to {size}"),
+            Self::Protect { instance, guards } if *guards == Guards::default() => {
+                write!(f, "lift the protection of instance {instance}")
             }
             Self::ChangeVolume { volume, change } => write!(f, "change volume {volume} to {change}"),
             Self::CopySnapshot { snapshot, location } => write!(f, "copy snapshot {snapshot} to {location}"),

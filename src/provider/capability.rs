@@ -12,6 +12,8 @@ pub struct Capabilities {
     pub instances: bool,
     /// Instances can be made and deleted, started and stopped.
     pub lifecycle: bool,
+    /// Instances end by themselves when their work is done, as containers do.
+    pub ends_by_itself: bool,
     /// Instances can be suspended and resumed.
     pub suspend: bool,
     /// A running instance can get another size.
@@ -70,6 +72,7 @@ impl Capabilities {
         Self {
             instances: true,
             lifecycle: true,
+            ends_by_itself: true,
             suspend: true,
             resize_live: true,
             resize_stopped: true,
@@ -124,6 +127,7 @@ impl Capabilities {
             | Action::DeleteInstance { .. } => self.lifecycle,
             Action::Suspend { .. } | Action::Resume { .. } => self.suspend,
             Action::Resize { .. } => self.resize_live || self.resize_stopped,
+            Action::Protect { .. } => self.protection,
             Action::CreateVolume { spec } => {
                 let source = match spec.from.as_ref().map(|from| from.kind) {
                     None => true,

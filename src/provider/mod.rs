@@ -13,10 +13,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use crate::model::MetricBatch;
 use crate::model::resource::{
     Cost, Image, Instance, Kind, Network, Price, Region, ResourceId, Size, Snapshot, Subnet, Volume, Zone,
 };
+use crate::model::{MetricBatch, Timestamp};
 use crate::{Error, ErrorKind, Result};
 
 pub mod action;
@@ -29,7 +29,7 @@ pub mod plan;
 pub mod spec;
 pub mod token;
 
-pub use action::{Action, Consents, ResizePolicy, Stop, Target};
+pub use action::{Action, Consents, Guards, ResizePolicy, Stop, Target};
 pub use capability::Capabilities;
 pub use care::HIDDEN;
 pub use client::Client;
@@ -234,8 +234,21 @@ pub trait Provider: Send + Sync {
         Ok(Plan::simple(wanted, now))
     }
 
+    /// Hears what an interrupted operation remembers, before it goes on, and until when that was written down. A provider
+    /// whose lists know late of what was made takes care not to miss it.
+    fn remember(&self, _past: Past<'_>, _at: Timestamp) {}
+
     /// Lets connections and threads go.
     async fn close(&self) {}
+}
+
+/// What an interrupted operation remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past<'a> {
+    /// It made this.
+    Made(&'a ResourceId),
+    /// It began the step with this token, and never heard how that ended.
+    Begun(Token),
 }
 
 /// What there is, place by place. A kind that [`Capabilities::lists`] denies answers [`ErrorKind::Unsupported`].
@@ -377,6 +390,12 @@ pub trait Lifecycle: Send + Sync {
 
     /// Deletes it, with what the consents name.
     async fn delete(&self, id: &ResourceId, consents: Consents, token: Token) -> Result<Done>;
+
+    /// Sets the provider's own guards of it, or lifts those that are not named.
+    async fn protect(&self, id: &ResourceId, _guards: Guards, _token: Token) -> Result<Done> {
+        let reason = "this provider has no guards of its own";
+        Err(Error::new(ErrorKind::Unsupported, "protect instance", reason).with_resource(id.to_string()))
+    }
 }
 
 /// Disks that outlive instances. As [`Lifecycle`].

@@ -39,6 +39,7 @@ pub async fn perform(provider: &dyn Provider, action: &Action, token: Token) -> 
         Action::DeleteInstance { instance, consents } => {
             lifecycle()?.delete(instance.id()?, *consents, token).await
         }
+        Action::Protect { instance, guards } => lifecycle()?.protect(instance.id()?, *guards, token).await,
         Action::CreateVolume { spec } => volumes()?.create(spec, token).await,
         Action::GrowVolume { volume, size_bytes } => volumes()?.grow(volume.id()?, *size_bytes, token).await,
         Action::ChangeVolume { volume, change } => volumes()?.change(volume.id()?, change, token).await,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::action::{Action, Consents, Stop, Target};
+use super::action::{Action, Consents, Guards, Stop, Target};
 use super::spec::SizeSpec;
 use crate::model::resource::{Cost, Instance, ResourceId, State};
 
@@ -226,6 +226,10 @@ impl Plan {
                 plan.step(step(back.into_iter().collect()))
             }
             Action::DeleteInstance { .. } => plan.step(step(vec![])).downtime(Downtime::Deleted),
+            Action::Protect { instance, .. } => {
+                let undo = Action::Protect { instance: instance.clone(), guards: Guards::default() };
+                plan.step(step(vec![undo]))
+            }
             Action::CreateVolume { .. } => plan.step(step(vec![Action::DeleteVolume { volume: made() }])),
             Action::AttachVolume { volume, instance, .. } => {
                 let undo = Action::DetachVolume { volume: volume.clone(), instance: instance.clone() };

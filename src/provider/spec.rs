@@ -57,6 +57,15 @@ pub struct SizeSpec {
     pub max_memory_bytes: Option<u64>,
 }
 
+impl fmt::Display for SizeSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vcpus = self.vcpus.map(|vcpus| format!("{vcpus} vCPUs"));
+        let memory = self.memory_bytes.map(|bytes| crate::model::Size(bytes).to_string());
+        let parts: Vec<_> = self.name.clone().into_iter().chain(vcpus).chain(memory).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
 /// A kernel to boot.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

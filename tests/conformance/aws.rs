@@ -15,7 +15,7 @@ use barograph::provider::{
 };
 
 use super::fake_cloudwatch::{Clock, Fake, METRICS, SeriesKey, SeriesSpec, Settings};
-use super::fake_prices::FakePrices;
+use super::fake_pricing::FakePricing;
 use super::{Subject, suite};
 
 const GIB: u64 = 1 << 30;
@@ -152,14 +152,14 @@ async fn aws() {
     let rig = Rig("/tmp/barograph-conform-aws".into());
     let url = rig.run(&["up"]).trim().to_owned();
     rig.run(&["reset"]);
-    let prices = FakePrices::start();
+    let prices = FakePricing::start().await;
     let cloudwatch = Fake::start(Settings::new(Clock::Real)).await;
     cloudwatch.add_account("rig", ACCOUNT);
     let endpoints = Endpoints {
         ec2: Some(url.clone()),
         cloudwatch: Some(cloudwatch.url()),
         sts: Some(url),
-        pricing: Some(prices.url.clone()),
+        pricing: Some(prices.url()),
     };
     let account = Account {
         access_key_id: Some("rig".into()),
@@ -186,5 +186,5 @@ async fn aws() {
     let report = suite(&subject).await;
     report.print();
     assert!(report.count("unwinding") > 50, "failures were injected");
-    assert!(prices.asked() > 0, "prices were asked for");
+    assert!(prices.calls() > 0, "prices were asked for");
 }

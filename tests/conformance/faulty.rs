@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use barograph::model::resource::{Instance, ResourceId};
 use barograph::provider::{
-    Action, Capabilities, Consents, Done, Images, InstanceSpec, Inventory, Lifecycle, NetworkSpec, Networks,
-    Plan, Pricing, Provider, ResizePolicy, Scope, SizeSpec, SnapshotSpec, Snapshots, Stop, SubnetSpec, Token,
-    VolumeChange, VolumeSpec, Volumes,
+    Action, Capabilities, Consents, Done, Guards, Images, InstanceSpec, Inventory, Lifecycle, NetworkSpec,
+    Networks, Plan, Pricing, Provider, ResizePolicy, Scope, SizeSpec, SnapshotSpec, Snapshots, Stop,
+    SubnetSpec, Token, VolumeChange, VolumeSpec, Volumes,
 };
 use barograph::{Error, ErrorKind, Result, Retry};
 use parking_lot::Mutex;
@@ -131,6 +131,10 @@ impl Lifecycle for Faulty {
 
     async fn delete(&self, id: &ResourceId, consents: Consents, token: Token) -> Result<Done> {
         self.make(self.inner.lifecycle().unwrap().delete(id, consents, token)).await
+    }
+
+    async fn protect(&self, id: &ResourceId, guards: Guards, token: Token) -> Result<Done> {
+        self.make(self.inner.lifecycle().unwrap().protect(id, guards, token)).await
     }
 }
 

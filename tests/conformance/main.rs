@@ -34,8 +34,8 @@ mod volumes;
 
 #[path = "../support/fake_cloudwatch/mod.rs"]
 mod fake_cloudwatch;
-#[path = "../support/fake_prices.rs"]
-mod fake_prices;
+#[path = "../support/fake_pricing.rs"]
+mod fake_pricing;
 
 use bench::Bench;
 use report::Report;

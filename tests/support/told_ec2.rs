@@ -82,7 +82,7 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Asked>>, answer: &dyn Fn(&str, &Ask
                     "RequestLimitExceeded" => "503 Service Unavailable",
                     "UnauthorizedOperation" => "403 Forbidden",
                     "DryRunOperation" => "412 Precondition Failed",
-                    "InsufficientInstanceCapacity" => "500 Internal Server Error",
+                    "InsufficientInstanceCapacity" | "InternalError" => "500 Internal Server Error",
                     _ => "400 Bad Request",
                 };
                 let error = format!("<Error><Code>{code}</Code><Message>as the test says</Message></Error>");

@@ -128,12 +128,15 @@ impl Row for Instance {
 
 impl Row for Volume {
     const KIND: Kind = Kind::Volume;
-    const COLUMNS: &'static [(&'static str, Type)] = &with_id::<10, 15>([
+    const COLUMNS: &'static [(&'static str, Type)] = &with_id::<13, 18>([
         ("name", Text),
         ("class", Text),
         ("format", Text),
         ("size_bytes", Integer),
         ("allocated_bytes", Integer),
+        ("iops", Integer),
+        ("throughput_bytes", Integer),
+        ("encrypted", Boolean),
         ("zone", Text),
         ("attached_to", Text),
         ("provider_state", Text),
@@ -150,6 +153,9 @@ impl Row for Volume {
             .set("format", &self.format)
             .set("size_bytes", self.size_bytes)
             .set("allocated_bytes", self.allocated_bytes)
+            .set("iops", self.iops)
+            .set("throughput_bytes", self.throughput_bytes)
+            .set("encrypted", self.encrypted)
             .set("zone", &self.zone)
             .list("attached_to", self.attached_to.iter().map(|id| &id.native_id))
             .set("provider_state", &self.provider_state)
@@ -171,7 +177,8 @@ impl Row for Snapshot {
         ("tags", Tags),
         ("created_at", Time),
     ]);
-    const SHORT: &'static [&'static str] = &["name", "region", "of", "created_at", "current", "native_id"];
+    const SHORT: &'static [&'static str] =
+        &["name", "region", "of", "size_bytes", "provider_state", "created_at", "current", "native_id"];
 
     fn row(&self) -> Map<String, Value> {
         Values::of(&self.id)
@@ -213,11 +220,12 @@ impl Row for Network {
 
 impl Row for Subnet {
     const KIND: Kind = Kind::Subnet;
-    const COLUMNS: &'static [(&'static str, Type)] = &with_id::<6, 11>([
+    const COLUMNS: &'static [(&'static str, Type)] = &with_id::<7, 12>([
         ("name", Text),
         ("network", Text),
         ("cidr", Text),
         ("gateway", Text),
+        ("free_addresses", Integer),
         ("zone", Text),
         ("tags", Tags),
     ]);
@@ -229,6 +237,7 @@ impl Row for Subnet {
             .set("network", &self.network)
             .set("cidr", &self.cidr)
             .set("gateway", &self.gateway)
+            .set("free_addresses", self.free_addresses)
             .set("zone", &self.zone)
             .tags(&self.tags)
             .0
@@ -245,7 +254,8 @@ impl Row for Image {
         ("tags", Tags),
         ("created_at", Time),
     ]);
-    const SHORT: &'static [&'static str] = &["name", "region", "architecture", "size_bytes", "created_at"];
+    const SHORT: &'static [&'static str] =
+        &["name", "region", "architecture", "size_bytes", "created_at", "native_id"];
 
     fn row(&self) -> Map<String, Value> {
         Values::of(&self.id)
@@ -283,13 +293,14 @@ impl Row for Region {
 impl Row for Zone {
     const KIND: Kind = Kind::Zone;
     const COLUMNS: &'static [(&'static str, Type)] =
-        &with_id::<2, 7>([("zone", Text), ("provider_state", Text)]);
-    const SHORT: &'static [&'static str] = &["zone", "region", "provider_state"];
+        &with_id::<3, 8>([("zone", Text), ("zone_id", Text), ("provider_state", Text)]);
+    const SHORT: &'static [&'static str] = &["zone", "zone_id", "region", "provider_state"];
 
     fn row(&self) -> Map<String, Value> {
         Values::of(&self.id)
             .set("region", &self.region)
             .set("zone", &self.id.native_id)
+            .set("zone_id", &self.zone_id)
             .set("provider_state", &self.provider_state)
             .0
     }

@@ -27,7 +27,7 @@ fn instance(name: &str, state: State, memory: Option<u64>) -> Instance {
             ..Interface::default()
         }],
         tags: BTreeMap::from([("team".into(), "a".into())]),
-        protected: false,
+        protected: Some(false),
         created_at: Some(Timestamp(1_500_000_000)),
         started_at: None,
         raw: Map::new(),

@@ -10,6 +10,7 @@ use super::*;
 async fn what_runs_and_ends_at_once_was_started() {
     let bench = Bench::new();
     bench.world.ends_at_once.store(true, Ordering::Relaxed);
+    bench.world.ends_by_itself.store(true, Ordering::Relaxed);
     let began = tokio::time::Instant::now();
     let approved = bench.approve(&create("job")).await;
     let executor = Executor::new(&bench.managed.client, &bench.journal, Waiting::default(), &|_, _| ());
@@ -17,6 +18,19 @@ async fn what_runs_and_ends_at_once_was_started() {
     ended.unwrap();
     assert_eq!(operation.notes().collect::<Vec<_>>(), ["it ran and has ended: exit 3"]);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_stops_after_its_start_has_failed_to_start() {
+    let bench = Bench::new();
+    bench.world.ends_at_once.store(true, Ordering::Relaxed);
+    let approved = bench.approve(&create("web")).await;
+    let executor = Executor::new(&bench.managed.client, &bench.journal, Waiting::default(), &|_, _| ());
+    let (operation, ended) = executor.run(approved, &|_| ()).await;
+    let error = ended.unwrap_err();
+    assert!(error.to_string().contains("it became Stopped instead of Running: exit 3"), "{error}");
+    assert_eq!(operation.phase, Phase::Unwound, "{:?}", operation.errors);
+    assert!(bench.world.visible().instances.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -30,7 +44,7 @@ async fn what_comes_to_rest_elsewhere_is_not_waited_for() {
     let (_, ended) = executor.run(approved, &|_| ()).await;
     let error = ended.unwrap_err();
     assert!(error.to_string().contains("it became Stopped instead of Running: exit 3"), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! Operations that go on: guarded as new ones, and with a way back that knows what the lost answers hid.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 
 /// As the journal is when the process is gone with the call of `step` on its way.
@@ -63,6 +65,22 @@ async fn a_refusal_after_a_try_with_a_lost_answer_refuses_nothing() {
     let (operation, ended) = bench.execute(approved).await;
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!((operation.phase, bench.world.visible()), (Phase::Unwound, before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_slowly_is_not_taken_back() {
+    let bench = Bench::new();
+    bench.world.comes_slowly.store(true, Ordering::Relaxed);
+    let (operation, ended) = bench.run(&create("web")).await;
+    let error = ended.unwrap_err();
+    assert!(error.to_string().contains("it is still Creating after 1s"), "{error}");
+    assert_eq!(operation.phase, Phase::Running, "{:?}", operation.errors);
+    assert!(bench.world.visible().instances.contains_key("web"));
+    bench.world.with("web", State::Stopped, 1);
+    let (operation, ended) = bench.resume(operation).await;
+    ended.unwrap();
+    assert_eq!(operation.phase, Phase::Done);
+    assert_eq!(bench.world.visible().instances["web"].0, State::Running);
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,6 +50,10 @@ pub(super) struct World {
     pub(super) protected: Mutex<BTreeSet<String>>,
     /// Whether what is started ends at once.
     pub(super) ends_at_once: AtomicBool,
+    /// Whether that is how instances end here.
+    pub(super) ends_by_itself: AtomicBool,
+    /// Whether what is made takes its time.
+    pub(super) comes_slowly: AtomicBool,
     /// Whether what is stopped is gone.
     pub(super) is_transient: AtomicBool,
 }
@@ -64,6 +68,8 @@ impl World {
             changes: Mutex::default(),
             protected: Mutex::default(),
             ends_at_once: AtomicBool::new(false),
+            ends_by_itself: AtomicBool::new(false),
+            comes_slowly: AtomicBool::new(false),
             is_transient: AtomicBool::new(false),
         })
     }
@@ -135,7 +141,7 @@ impl World {
             disks: vec![],
             interfaces: vec![],
             tags: BTreeMap::new(),
-            protected: self.protected.lock().contains(name),
+            protected: Some(self.protected.lock().contains(name)),
             created_at: None,
             started_at: None,
             raw: serde_json::Map::new(),
@@ -157,6 +163,7 @@ impl Provider for World {
         Capabilities {
             instances: true,
             lifecycle: true,
+            ends_by_itself: self.ends_by_itself.load(Ordering::Relaxed),
             suspend: true,
             resize_stopped: true,
             volumes: true,
@@ -259,7 +266,9 @@ impl Lifecycle for World {
                 return Err(Error::new(ErrorKind::Conflict, "create", "there is one of this name"));
             }
             things.tokens.insert(spec.name.clone(), token);
-            things.instances.insert(spec.name.clone(), (State::Stopped, 1));
+            let slow = self.comes_slowly.load(Ordering::Relaxed);
+            let state = if slow { State::Creating } else { State::Stopped };
+            things.instances.insert(spec.name.clone(), (state, 1));
             Ok(Done::made(id))
         })
     }

@@ -37,8 +37,8 @@ pub struct Instance {
     pub interfaces: Vec<Interface>,
     /// Tags or labels, as they are.
     pub tags: BTreeMap<String, String>,
-    /// Whether the provider's own guard forbids to delete it.
-    pub protected: bool,
+    /// Whether the provider's own guard forbids to delete it; `None` where that was not asked.
+    pub protected: Option<bool>,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// When its present run began.
@@ -102,9 +102,9 @@ impl Instance {
         self.name.as_deref().unwrap_or(&self.id.native_id)
     }
 
-    /// Whether a guard of the provider's or of ours forbids to disturb it.
-    pub fn is_protected(&self) -> bool {
-        self.protected || is_protected(&self.tags)
+    /// Whether a guard of the provider's or of ours forbids to disturb it; `None` where only our tag is known, and not set.
+    pub fn is_protected(&self) -> Option<bool> {
+        if is_protected(&self.tags) { Some(true) } else { self.protected }
     }
 
     /// Its state.

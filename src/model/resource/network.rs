@@ -38,6 +38,8 @@ pub struct Subnet {
     pub cidr: Option<String>,
     /// The address of the way out.
     pub gateway: Option<String>,
+    /// Addresses that nothing has.
+    pub free_addresses: Option<u64>,
     /// Part of the region.
     pub zone: Option<String>,
     /// Tags or labels.
@@ -62,6 +64,8 @@ pub struct Zone {
     pub id: ResourceId,
     /// The region.
     pub region: String,
+    /// What the place is called for all accounts, where its name means another for each.
+    pub zone_id: Option<String>,
     /// State in the provider's words.
     pub provider_state: Option<String>,
 }

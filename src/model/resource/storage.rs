@@ -41,6 +41,12 @@ pub struct Volume {
     pub size_bytes: Option<u64>,
     /// Bytes that it takes where it lies.
     pub allocated_bytes: Option<u64>,
+    /// Operations per second that it can do, where that is known.
+    pub iops: Option<u64>,
+    /// Bytes per second that it can move, where that is known.
+    pub throughput_bytes: Option<u64>,
+    /// Whether what it holds is encrypted.
+    pub encrypted: Option<bool>,
     /// Part of the region.
     pub zone: Option<String>,
     /// The instances that have it.

@@ -4,39 +4,30 @@
 use std::time::Duration;
 
 use aws_sdk_ec2::primitives::DateTime;
-use tokio::time::Instant;
 
 use super::AwsProvider;
 use super::error::failed;
 use crate::model::Timestamp;
 use crate::model::resource::ResourceId;
+use crate::provider::Token;
 use crate::{Error, ErrorKind, Result};
 
-/// EC2's answers agree with each other some time after a creation; until then "not found" is no clear word.
-const GRACE: Duration = Duration::from_secs(60);
-/// Resources that are remembered for that time.
-const REMEMBERED: usize = 1_024;
-/// Longest wait of a call for what it changed; what takes longer goes on by itself.
-pub(super) const SETTLES: Duration = Duration::from_secs(90);
+/// How long the mark of what was made may be unseen, where it has to be known whether it was made.
+const SHOWN: Duration = Duration::from_secs(30);
+/// Longest wait of a creation for what it made; what takes longer goes on by itself.
+const READY: Duration = Duration::from_secs(60);
+/// Bounds of the pauses between two looks.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(4));
 
 impl AwsProvider {
     /// Remembers that a resource was made just now.
     pub(super) fn made(&self, id: &ResourceId) {
-        let mut young = self.young.lock();
-        young.retain(|(_, made)| made.elapsed() < GRACE);
-        if young.len() < REMEMBERED {
-            young.push_back((id.native_id.clone(), Instant::now()));
-        }
+        self.young.add(id.native_id.clone(), Duration::ZERO);
     }
 
     /// Forgets one that was deleted: that it is not found is a clear word now.
     pub(super) fn deleted(&self, id: &ResourceId) {
-        self.young.lock().retain(|(young, _)| *young != id.native_id);
-    }
-
-    fn is_young(&self, id: &ResourceId) -> bool {
-        self.young.lock().iter().any(|(young, made)| *young == id.native_id && made.elapsed() < GRACE)
+        self.young.remove(&id.native_id);
     }
 
     /// Makes a call about a resource, and again while EC2 does not know yet what it has just made.
@@ -51,7 +42,9 @@ impl AwsProvider {
         let mut pause = PAUSES.0;
         loop {
             match call().await {
-                Err(error) if error.kind() == ErrorKind::NotFound && self.is_young(id) => {
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound && self.young.ago(&id.native_id).is_some() =>
+                {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSES.1);
                 }
@@ -60,51 +53,87 @@ impl AwsProvider {
         }
     }
 
+    /// Makes what EC2 has no token for, once for the token of its step: what was made before is found by its mark. Where an
+    /// earlier call may have been heard, the mark is looked for until EC2 would show it.
+    ///
+    /// # Errors
+    /// Those of `look` and `make`.
+    pub(super) async fn once<L, M>(
+        &self,
+        token: Token,
+        look: impl Fn() -> L,
+        make: impl FnOnce() -> M,
+    ) -> Result<String>
+    where
+        L: Future<Output = Result<Option<String>>>,
+        M: Future<Output = Result<String>>,
+    {
+        let mut pause = PAUSES.0;
+        loop {
+            if let Some(made) = look().await? {
+                return Ok(made);
+            }
+            if self.begun.ago(&token).is_none_or(|ago| ago >= SHOWN) {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+        // Before the call: nobody may wait for its answer any more.
+        self.begun.add(token, Duration::ZERO);
+        let made = make().await;
+        if !made.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+            self.begun.remove(&token);
+        }
+        made
+    }
+
     /// Where something is made: the place that was named, else the only one that the file names.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if that leaves the choice open.
+    /// [`ErrorKind::Invalid`] if that leaves the choice open, or the source does not look there.
     pub(super) fn place(&self, operation: &str, name: &str, location: Option<&str>) -> Result<String> {
+        let wrong = |reason: String| Err(failed(ErrorKind::Invalid, operation, name, reason));
         let only = self.session.only_region();
-        let place = location.filter(|place| !place.is_empty()).or(only).ok_or_else(|| {
-            let reason = "say in which region; only where the source names exactly one is it that";
-            failed(ErrorKind::Invalid, operation, name, reason)
-        })?;
+        let Some(place) = location.filter(|place| !place.is_empty()).or(only) else {
+            return wrong("say in which region; only where the source names exactly one is it that".into());
+        };
         if self.session.excludes(place) {
-            let reason = format!("the source excludes the region {place}; choose another");
-            return Err(failed(ErrorKind::Invalid, operation, name, reason));
+            return wrong(format!("the source excludes the region {place}; choose another"));
         }
-        Ok(place.to_owned())
+        match self.session.named_regions() {
+            // What is made elsewhere would never be listed.
+            Some(named) if !named.iter().any(|named| named == place) => wrong(format!(
+                "the source has the regions {}, and {place} is none of them; choose one, or add it to the file",
+                named.join(", ")
+            )),
+            _ => Ok(place.to_owned()),
+        }
     }
 }
 
-/// Looks until `look` finds what is wanted.
+/// Looks until `look` finds what is wanted. Who waits for the call waits for this: its deadline ends it.
 ///
 /// # Errors
-/// Those of `look`; [`ErrorKind::Unavailable`] when time is over.
-pub(super) async fn until<T, F: Future<Output = Result<Option<T>>>>(
-    operation: &str,
-    resource: &str,
-    wanted: &str,
-    look: impl Fn() -> F,
-) -> Result<T> {
-    let over = Instant::now() + SETTLES;
+/// Those of `look`.
+pub(super) async fn until<T, F: Future<Output = Result<Option<T>>>>(look: impl Fn() -> F) -> Result<T> {
     let mut pause = PAUSES.0;
     loop {
         if let Some(found) = look().await? {
             return Ok(found);
         }
-        if Instant::now() >= over {
-            let reason = format!(
-                "it was not {wanted} within {}; what was begun goes on, look at it again",
-                humantime::format_duration(SETTLES)
-            );
-            // Asked again by the layers around, the same wait would begin anew.
-            let error = failed(ErrorKind::Unavailable, operation, resource, reason);
-            return Err(error.with_retry(crate::Retry::Never));
-        }
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// What follows after something was made, for a while. It is there whatever comes of this, so what goes wrong here is no
+/// error but a remark.
+pub(super) async fn ready<T>(rest: impl Future<Output = Result<T>>) -> Result<T, String> {
+    match tokio::time::timeout(READY, rest).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => Err(format!("it is made, but not all that follows could be done: {error}")),
+        Err(_) => Err("it is made, and EC2 is still at it; look at it again before it is used".into()),
     }
 }
 

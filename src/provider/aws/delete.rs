@@ -1,6 +1,9 @@
 //! The end of an instance, and what of it stays. EC2 has a flag at each disk whether it goes with the instance; here the
 //! person's consent decides, and the flags are set to it just before.
 
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::operation::modify_instance_attribute::builders::ModifyInstanceAttributeFluentBuilder;
 use aws_sdk_ec2::types::{
     self, EbsInstanceBlockDeviceSpecification, InstanceBlockDeviceMappingSpecification,
 };
@@ -12,10 +15,10 @@ use super::lifecycle::wrong_state;
 use super::state::status;
 use super::tags::label;
 use crate::model::resource::{Kind, ResourceId, State};
-use crate::provider::{Consents, Done, Leftover};
+use crate::provider::{Consents, Done, Guards, Leftover};
 use crate::{ErrorKind, Result};
 
-const DELETE: &str = "delete instance";
+pub(super) const DELETE: &str = "delete instance";
 
 /// What belongs to an instance.
 #[derive(Debug, Default)]
@@ -35,20 +38,25 @@ impl AwsProvider {
         if status(&described).state == State::Deleting {
             return Ok(Done::already());
         }
-        refuse_without(id, &described, consents)?;
-        if self.refuses_termination(id).await? {
-            let reason = "EC2's termination protection is on; turn it off for this instance first";
+        // Its guards first: what EC2 refuses is not begun.
+        let guards = self.guards(DELETE, id).await?;
+        if guards != Guards::default() {
+            let which = if guards.delete { "termination" } else { "stop" };
+            let reason = format!("EC2's {which} protection is on; turn it off for this instance first");
             let label = label(id, described.tags.as_deref());
             return Err(failed(ErrorKind::Protected, DELETE, &label, reason));
         }
+        refuse_without(id, &described, consents)?;
         let flags = flags(&described, consents.volumes);
-        if !flags.is_empty() {
-            let request = self.session.ec2(&id.location).modify_instance_attribute();
-            let request = request.instance_id(&id.native_id).set_block_device_mappings(Some(flags));
-            request.send().await.answered("settle which disks stay of", &id.native_id)?;
-        }
+        self.set_flags(id, &flags).await?;
         let request = self.session.ec2(&id.location).terminate_instances().instance_ids(&id.native_id);
-        request.send().await.answered(DELETE, &id.native_id)?;
+        if let Err(error) = request.send().await.answered(DELETE, &id.native_id) {
+            let back = flags.iter().map(|(device, go)| (device.clone(), !go)).collect();
+            return Err(match self.set_flags(id, &back).await {
+                Ok(()) => error,
+                Err(_) => error.partly_done(),
+            });
+        }
         self.deleted(id);
         for volume in volumes(&described) {
             self.deleted(&id.sibling(Kind::Volume, volume));
@@ -56,11 +64,26 @@ impl AwsProvider {
         Ok(Done::changed())
     }
 
-    async fn refuses_termination(&self, id: &ResourceId) -> Result<bool> {
-        let request = self.session.ec2(&id.location).describe_instance_attribute().instance_id(&id.native_id);
-        let request = request.attribute(types::InstanceAttributeName::DisableApiTermination);
-        let answer = request.send().await.answered(DELETE, &id.native_id)?;
-        Ok(answer.disable_api_termination.and_then(|set| set.value) == Some(true))
+    /// The call that settles which disks go with an instance; also what its permission is checked with.
+    pub(super) fn flags_request(
+        &self,
+        id: &ResourceId,
+        flags: &Flags,
+    ) -> ModifyInstanceAttributeFluentBuilder {
+        let flag = |(device, go): (&String, &bool)| {
+            let ebs = EbsInstanceBlockDeviceSpecification::builder().delete_on_termination(*go).build();
+            InstanceBlockDeviceMappingSpecification::builder().device_name(device).ebs(ebs).build()
+        };
+        let request = self.session.ec2(&id.location).modify_instance_attribute().instance_id(&id.native_id);
+        request.set_block_device_mappings(Some(flags.iter().map(flag).collect()))
+    }
+
+    async fn set_flags(&self, id: &ResourceId, flags: &Flags) -> Result<()> {
+        if !flags.is_empty() {
+            let request = self.flags_request(id, flags);
+            request.send().await.answered("settle which disks stay of", &id.native_id)?;
+        }
+        Ok(())
     }
 
     /// What belongs to an instance. What could not be looked for is among the words.
@@ -135,18 +158,22 @@ pub(super) fn refuse_without(id: &ResourceId, instance: &types::Instance, consen
     }
 }
 
-/// The flags of the disks that say otherwise than the consent.
-fn flags(instance: &types::Instance, go: bool) -> Vec<InstanceBlockDeviceMappingSpecification> {
+/// Devices, and whether the disk of each goes with the instance.
+pub(super) type Flags = BTreeMap<String, bool>;
+
+/// The flags of the disks that say otherwise than the consent, as they are to be.
+fn flags(instance: &types::Instance, go: bool) -> Flags {
+    flags_now(instance).into_iter().filter(|(_, goes)| *goes != go).map(|(device, _)| (device, go)).collect()
+}
+
+/// The flags of all disks, as they are.
+pub(super) fn flags_now(instance: &types::Instance) -> Flags {
     let disks = instance.block_device_mappings.as_deref().unwrap_or_default().iter();
-    let others = disks.filter(|disk| {
-        disk.ebs.as_ref().is_some_and(|ebs| ebs.delete_on_termination.unwrap_or_default() != go)
-    });
     let flag = |disk: &types::InstanceBlockDeviceMapping| {
-        let ebs = EbsInstanceBlockDeviceSpecification::builder().delete_on_termination(go).build();
-        let device = disk.device_name.clone();
-        InstanceBlockDeviceMappingSpecification::builder().set_device_name(device).ebs(ebs).build()
+        let goes = disk.ebs.as_ref()?.delete_on_termination.unwrap_or_default();
+        Some((disk.device_name.clone()?, goes))
     };
-    others.map(flag).collect()
+    disks.filter_map(flag).collect()
 }
 
 /// What stays when an instance is deleted, and may still cost something.
@@ -196,8 +223,8 @@ mod tests {
         let disks = instance("stopped", &[Some(true), Some(false), None]);
         let names = |go| {
             let flags = flags(&disks, go);
-            assert!(flags.iter().all(|flag| flag.ebs.as_ref().unwrap().delete_on_termination == Some(go)));
-            flags.into_iter().filter_map(|flag| flag.device_name).collect::<Vec<_>>()
+            assert!(flags.values().all(|goes| *goes == go));
+            flags.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(names(false), ["/dev/sd0"]);
         assert_eq!(names(true), ["/dev/sd1", "/dev/sd2"]);

@@ -5,11 +5,11 @@ use aws_sdk_ec2::types;
 
 use super::AwsProvider;
 use super::calls::{first, not_there};
-use super::connect::filter;
 use super::error::{Answered, failed};
 use super::inventory::{MOST, Paged, page};
+use super::price_list::System;
 use super::sizes::{Type, architecture};
-use super::tags::shown;
+use super::tags::{exactly, shown};
 use crate::model::resource::{Image, Kind, ResourceId};
 use crate::provider::{Done, Images, Token};
 use crate::{ErrorKind, Result};
@@ -28,8 +28,8 @@ pub(super) struct Chosen {
     pub(super) disks: Vec<(Option<i32>, Option<String>)>,
     /// Kept on EBS, so that an instance of it can be stopped.
     pub(super) on_ebs: bool,
-    /// Operating system, in EC2's words.
-    pub(super) platform: Option<String>,
+    /// Whose licence is paid for; not known of an image that EC2 looks up itself.
+    pub(super) system: Option<System>,
 }
 
 impl AwsProvider {
@@ -76,7 +76,7 @@ impl AwsProvider {
         let request = if native.starts_with("ami-") {
             request.image_ids(&native)
         } else {
-            request.owners("self").filters(filter("name", [native.as_str()]))
+            request.owners("self").filters(exactly("name", &native))
         };
         let found = request.send().await.answered("find the image", image)?.images.unwrap_or_default();
         match &found[..] {
@@ -158,10 +158,9 @@ fn chosen(image: &types::Image) -> Option<Chosen> {
             .map(|ebs| (ebs.volume_size, ebs.volume_type.as_ref().map(|kind| kind.as_str().to_owned())))
             .collect(),
         on_ebs: image.root_device_type.as_ref().is_none_or(|kind| kind.as_str() == "ebs"),
-        platform: image
-            .platform_details
-            .clone()
-            .or_else(|| image.platform.as_ref().map(|platform| platform.as_str().to_owned())),
+        system: System::of(
+            image.platform_details.as_deref().or(image.platform.as_ref().map(types::PlatformValues::as_str)),
+        ),
     })
 }
 

@@ -6,14 +6,14 @@ use aws_sdk_ec2::types;
 use serde_json::{Map, Value};
 
 use super::AwsProvider;
-use super::calls::{at, first, not_there};
+use super::calls::{at, first};
 use super::error::{Answered, failed};
 use super::inventory::{MOST, Paged, unreadable};
 use super::sizes::{Type, architecture};
 use super::state::status;
 use super::tags::{made_by, name, shown};
 use crate::model::resource::{Disk, Instance, Interface, Kind, ResourceId, Size, State};
-use crate::provider::{Page, Token};
+use crate::provider::{Guards, Page, Token};
 use crate::{ErrorKind, Result};
 
 impl AwsProvider {
@@ -53,7 +53,8 @@ impl AwsProvider {
         let mut instance = instance.ok_or_else(|| unreadable("instance", &id.location))?;
         // Who waits for the end of a change looks often, and protection is of no interest then.
         if !instance.state().is_passing() {
-            instance.protected = self.is_protected(operation, id).await?;
+            let guards = self.guards(operation, id).await?;
+            instance.protected = Some(guards.delete || guards.stop);
         }
         Ok(instance)
     }
@@ -81,7 +82,7 @@ impl AwsProvider {
         first(operation, native, reservation.instances)
     }
 
-    /// The instances that these ids name, without those that are gone.
+    /// The instances that a filter finds, without those that are gone.
     ///
     /// # Errors
     /// Those of `DescribeInstances`.
@@ -91,19 +92,11 @@ impl AwsProvider {
         region: &str,
         by: types::Filter,
     ) -> Result<Vec<types::Instance>> {
-        let mut all = Vec::new();
-        let mut token = None;
-        loop {
-            let request = self.session.ec2(region).describe_instances().max_results(MOST).filters(by.clone());
-            let answer = request.set_next_token(token).send().await.answered(operation, region)?;
-            let found = answer.reservations.unwrap_or_default().into_iter();
-            let found = found.flat_map(|reservation| reservation.instances.unwrap_or_default());
-            all.extend(found.filter(|instance| status(instance).state != State::Deleted));
-            token = answer.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(all);
-            }
-        }
+        let request = self.session.ec2(region).describe_instances().max_results(MOST).filters(by);
+        let found =
+            request.into_paginator().items().send().try_collect().await.answered(operation, region)?;
+        let found = found.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default());
+        Ok(found.filter(|instance| status(instance).state != State::Deleted).collect())
     }
 
     /// The instance that a step's own token made, if it did.
@@ -120,10 +113,14 @@ impl AwsProvider {
         Ok(self.described_by(operation, region, made_by(token)).await?.into_iter().next())
     }
 
-    /// Whether EC2 refuses to terminate it, or to stop it.
-    async fn is_protected(&self, operation: &str, id: &ResourceId) -> Result<bool> {
-        Ok(self.attribute(operation, id, types::InstanceAttributeName::DisableApiTermination).await?
-            || self.attribute(operation, id, types::InstanceAttributeName::DisableApiStop).await?)
+    /// What EC2 refuses to do to it.
+    ///
+    /// # Errors
+    /// Those of `DescribeInstanceAttribute`.
+    pub(super) async fn guards(&self, operation: &str, id: &ResourceId) -> Result<Guards> {
+        use types::InstanceAttributeName as Name;
+        let delete = self.attribute(operation, id, Name::DisableApiTermination).await?;
+        Ok(Guards { delete, stop: self.attribute(operation, id, Name::DisableApiStop).await? })
     }
 
     async fn attribute(
@@ -142,7 +139,7 @@ impl AwsProvider {
         Ok(set.and_then(|set| set.value) == Some(true))
     }
 
-    /// An instance in our words. Its protection is not asked for here.
+    /// An instance in our words. Its protection is not known here: EC2 tells it of one at a time.
     pub(super) fn instance_of(
         &self,
         region: &str,
@@ -161,7 +158,7 @@ impl AwsProvider {
             disks: disks(self, region, instance),
             interfaces: interfaces(self, region, instance),
             tags,
-            protected: false,
+            protected: None,
             created_at: created(instance),
             started_at: at(instance.launch_time.as_ref()).filter(|_| runs),
             raw: raw(instance),
@@ -281,9 +278,4 @@ fn raw(instance: &types::Instance) -> Map<String, Value> {
     let groups: Vec<Value> = groups.filter_map(|group| text(group.group_id.as_ref())).collect();
     put("security_groups", (!groups.is_empty()).then_some(Value::Array(groups)));
     raw
-}
-
-/// EC2 says that an instance is not there, or gone.
-pub(super) fn gone(operation: &str, id: &ResourceId) -> crate::Error {
-    not_there(operation, &id.native_id)
 }

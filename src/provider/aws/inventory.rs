@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{self, Vpc};
 
 use super::AwsProvider;
 use super::calls::bytes;
-use super::error::Answered;
+use super::error::{Answered, failed};
 use super::tags::{name, shown};
 use crate::model::resource::{
     Image, Instance, Kind, Network, Price, Region, ResourceId, Size, Snapshot, Subnet, Volume, Zone,
@@ -105,9 +105,45 @@ impl AwsProvider {
             Some(Zone {
                 id: self.id(region, Kind::Zone, zone.zone_name.as_ref()?),
                 region: zone.region_name.clone().unwrap_or_else(|| region.to_owned()),
+                zone_id: zone.zone_id.clone(),
                 provider_state: zone.state.as_ref().map(|state| state.as_str().to_owned()),
             })
         }))
+    }
+
+    /// The names of a region's zones.
+    ///
+    /// # Errors
+    /// Those of `DescribeAvailabilityZones`.
+    pub(super) async fn zones_of_region(
+        &self,
+        operation: &str,
+        name: &str,
+        region: &str,
+    ) -> Result<Vec<String>> {
+        let answer = self.session.ec2(region).describe_availability_zones().send().await;
+        let zones = answer.answered(operation, name)?.availability_zones.unwrap_or_default();
+        Ok(zones.into_iter().filter_map(|zone| zone.zone_name).collect())
+    }
+
+    /// Refuses a zone that a region does not have.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] with those that it has; those of `DescribeAvailabilityZones`.
+    pub(super) async fn refuse_zone(
+        &self,
+        operation: &str,
+        name: &str,
+        region: &str,
+        zone: Option<&str>,
+    ) -> Result<()> {
+        let Some(zone) = zone else { return Ok(()) };
+        let zones = self.zones_of_region(operation, name, region).await?;
+        if zones.iter().any(|known| known == zone) {
+            return Ok(());
+        }
+        let reason = format!("{region} has no zone {zone}; choose one of {}", zones.join(", "));
+        Err(failed(ErrorKind::Invalid, operation, name, reason))
     }
 
     async fn volumes_page(&self, region: &str, token: Option<String>) -> Paged<Volume> {
@@ -129,6 +165,9 @@ impl AwsProvider {
             format: None,
             size_bytes: bytes(volume.size),
             allocated_bytes: None,
+            iops: volume.iops.and_then(|iops| u64::try_from(iops).ok()),
+            throughput_bytes: volume.throughput.and_then(|mib| u64::try_from(mib).ok()).map(|mib| mib << 20),
+            encrypted: volume.encrypted,
             zone: volume.availability_zone.clone(),
             attached_to: attached.map(|id| self.id(region, Kind::Instance, id)).collect(),
             provider_state: volume.state.as_ref().map(|state| state.as_str().to_owned()),
@@ -204,6 +243,7 @@ impl AwsProvider {
                 network: self.id(region, Kind::Network, subnet.vpc_id.as_ref()?),
                 cidr: subnet.cidr_block.clone(),
                 gateway: None,
+                free_addresses: subnet.available_ip_address_count.and_then(|free| u64::try_from(free).ok()),
                 zone: subnet.availability_zone.clone(),
                 tags,
             })
@@ -232,5 +272,5 @@ pub(super) fn page<E, T>(
 /// EC2 described something without saying what.
 pub(super) fn unreadable(what: &str, region: &str) -> Error {
     let reason = format!("EC2 described a {what} without its id, so it is left out");
-    super::error::failed(ErrorKind::Unavailable, "read", region, reason)
+    failed(ErrorKind::Unavailable, "read", region, reason)
 }

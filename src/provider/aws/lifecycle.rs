@@ -1,20 +1,21 @@
 //! The life of instances. EC2 takes a change on and carries it out by itself; whoever needs its end looks for it.
 
 use async_trait::async_trait;
-use aws_sdk_ec2::types;
+use aws_sdk_ec2::types::{self, AttributeBooleanValue};
 use tokio::time::{Duration, Instant};
 
 use super::AwsProvider;
+use super::calls::not_there;
 use super::error::{Answered, failed};
-use super::instances::gone;
 use super::state::status;
 use super::tags::label;
 use crate::model::resource::{ResourceId, State};
-use crate::provider::{Consents, Done, InstanceSpec, Lifecycle, ResizePolicy, SizeSpec, Stop, Token};
+use crate::provider::{Consents, Done, Guards, InstanceSpec, Lifecycle, ResizePolicy, SizeSpec, Stop, Token};
 use crate::{Error, ErrorKind, Result};
 
 const START: &str = "start";
-const STOP: &str = "stop";
+pub(super) const STOP: &str = "stop";
+const PROTECT: &str = "protect";
 const SUSPEND: &str = "suspend";
 const RESUME: &str = "resume";
 /// Pause between two looks at an instance that is given time to stop by itself.
@@ -42,14 +43,12 @@ impl Lifecycle for AwsProvider {
         }
         let described = self.described(STOP, id).await?;
         let state = status(&described).state;
-        match state {
-            State::Stopped => return Ok(Done::already()),
-            State::Running | State::Stopping => {}
-            State::Suspended | State::Suspending => {
-                let hint = "its memory is kept on its disk: start it, and stop it then";
-                return Err(wrong_state(STOP, id, &described, state, hint));
-            }
-            state => return Err(wrong_state(STOP, id, &described, state, "wait until it runs")),
+        if state == State::Stopped {
+            return Ok(Done::already());
+        }
+        can_stop(STOP, id, &described)?;
+        if !matches!(state, State::Running | State::Stopping) {
+            return Err(wrong_state(STOP, id, &described, state, "wait until it runs"));
         }
         let at_once = how.force && how.grace.0.is_zero();
         if state == State::Running || at_once {
@@ -99,6 +98,24 @@ impl Lifecycle for AwsProvider {
     async fn delete(&self, id: &ResourceId, consents: Consents, _token: Token) -> Result<Done> {
         self.terminate(id, consents).await
     }
+
+    /// EC2 takes one of its guards at a time.
+    async fn protect(&self, id: &ResourceId, guards: Guards, _token: Token) -> Result<Done> {
+        let now = self.guards(PROTECT, id).await?;
+        let request =
+            || self.session.ec2(&id.location).modify_instance_attribute().instance_id(&id.native_id);
+        let set = |value| AttributeBooleanValue::builder().value(value).build();
+        if now.delete != guards.delete {
+            let request = request().disable_api_termination(set(guards.delete));
+            request.send().await.answered(PROTECT, &id.native_id)?;
+        }
+        if now.stop != guards.stop {
+            let answer = request().disable_api_stop(set(guards.stop)).send().await;
+            let answer = answer.answered(PROTECT, &id.native_id);
+            answer.map_err(|error| if now.delete == guards.delete { error } else { error.partly_done() })?;
+        }
+        Ok(if now == guards { Done::already() } else { Done::changed() })
+    }
 }
 
 impl AwsProvider {
@@ -137,6 +154,25 @@ impl AwsProvider {
     }
 }
 
+/// Refuses to stop what EC2 cannot stop.
+///
+/// # Errors
+/// [`ErrorKind::Conflict`] for one that hibernates, [`ErrorKind::Unsupported`] for one whose first disk is an instance
+/// store.
+pub(super) fn can_stop(operation: &str, id: &ResourceId, instance: &types::Instance) -> Result<()> {
+    let state = status(instance).state;
+    if matches!(state, State::Suspended | State::Suspending) {
+        let hint = "its memory is kept on its disk: start it, and stop it then";
+        return Err(wrong_state(operation, id, instance, state, hint));
+    }
+    if instance.root_device_type == Some(types::DeviceType::InstanceStore) {
+        let reason = "its first disk is an instance store, which a stop would empty; EC2 can only delete it";
+        let label = label(id, instance.tags.as_deref());
+        return Err(failed(ErrorKind::Unsupported, operation, &label, reason));
+    }
+    Ok(())
+}
+
 /// Refuses to hibernate what was not made for it.
 ///
 /// # Errors
@@ -159,8 +195,36 @@ pub(super) fn wrong_state(
     hint: &str,
 ) -> Error {
     if state == State::Deleting {
-        return gone(operation, id);
+        return not_there(operation, &id.native_id);
     }
     let reason = format!("it is {state}; {hint}");
     failed(ErrorKind::Conflict, operation, &label(id, instance.tags.as_deref()), reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_stop_says_why() {
+        let id: ResourceId = "aws/1/r/instance/i-1".parse().unwrap();
+        let instance = |state: &str| {
+            let name = types::InstanceStateName::from(state);
+            let state = types::InstanceState::builder().name(name).build();
+            types::Instance::builder().state(state).root_device_type(types::DeviceType::Ebs)
+        };
+        can_stop(STOP, &id, &instance("running").build()).unwrap();
+        let store = instance("running").root_device_type(types::DeviceType::InstanceStore).build();
+        let error = can_stop(STOP, &id, &store).unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Unsupported && error.to_string().contains("instance store"),
+            "{error}"
+        );
+        let reason = types::StateReason::builder().code("Client.UserInitiatedHibernate").build();
+        let error = can_stop(STOP, &id, &instance("stopped").state_reason(reason).build()).unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Conflict && error.to_string().contains("kept on its disk"),
+            "{error}"
+        );
+    }
 }

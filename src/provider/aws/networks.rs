@@ -1,20 +1,22 @@
 //! VPCs and their subnets: made, deleted when nothing uses them, and chosen for instances.
 
+use std::net::Ipv4Addr;
+
 use async_trait::async_trait;
-use aws_sdk_ec2::types::{ResourceType, Subnet, SubnetState, VpcState};
+use aws_sdk_ec2::types::{Filter, ResourceType, SecurityGroup, Subnet, SubnetState, VpcState};
 
 use super::AwsProvider;
-use super::calls::{not_there, until};
+use super::calls::{not_there, ready, until};
 use super::connect::filter;
 use super::error::{Answered, failed};
 use super::inventory::MOST;
-use super::tags::{made_by, on, wanted};
+use super::tags::{exactly, made_by, on, wanted};
 use crate::model::resource::{Kind, ResourceId};
 use crate::provider::{Done, NetworkSpec, Networks, SubnetSpec, Token};
 use crate::{ErrorKind, Result};
 
 const CREATE: &str = "create network";
-const CREATE_SUBNET: &str = "create subnet";
+pub(super) const CREATE_SUBNET: &str = "create subnet";
 const DELETE: &str = "delete network";
 const DELETE_SUBNET: &str = "delete subnet";
 
@@ -33,27 +35,29 @@ impl Networks for AwsProvider {
         let (region, cidr) = self.network_place(spec)?;
         let tags = wanted(CREATE, &spec.name, &spec.tags, token)?;
         let ec2 = self.session.ec2(&region);
-        let before = ec2.describe_vpcs().max_results(MOST).filters(made_by(token)).send().await;
-        let before = before.answered(CREATE, &spec.name)?.vpcs.unwrap_or_default().into_iter().next();
-        let made = match before {
-            Some(made) => Some(made),
-            None => {
-                let request =
-                    ec2.create_vpc().cidr_block(cidr).tag_specifications(on(ResourceType::Vpc, &tags));
-                request.send().await.answered(CREATE, &spec.name)?.vpc
-            }
-        };
-        let made = made.and_then(|vpc| vpc.vpc_id).ok_or_else(|| not_there(CREATE, &spec.name))?;
-        let id = self.id(&region, Kind::Network, made);
-        self.made(&id);
         let look = || async {
-            let native = id.native_id.as_str();
+            let request = ec2.describe_vpcs().max_results(MOST).filters(made_by(token));
+            let found = request.into_paginator().items().send().try_collect().await;
+            Ok(found.answered(CREATE, &spec.name)?.into_iter().find_map(|vpc| vpc.vpc_id))
+        };
+        let made = self.once(token, look, || async {
+            let request = ec2.create_vpc().cidr_block(cidr).tag_specifications(on(ResourceType::Vpc, &tags));
+            let made = request.send().await.answered(CREATE, &spec.name)?.vpc.and_then(|vpc| vpc.vpc_id);
+            made.ok_or_else(|| not_there(CREATE, &spec.name).partly_done())
+        });
+        let id = self.id(&region, Kind::Network, made.await?);
+        self.made(&id);
+        let native = id.native_id.as_str();
+        let look = || async {
             let answer = ec2.describe_vpcs().vpc_ids(native).send().await.answered(CREATE, native)?;
             let vpc = answer.vpcs.unwrap_or_default().into_iter().next();
             Ok(vpc.filter(|vpc| vpc.state == Some(VpcState::Available)))
         };
-        until(CREATE, &id.native_id, "available", || self.patient(&id, look)).await?;
-        Ok(Done::made(id.clone()))
+        let done = Done::made(id.clone());
+        Ok(match ready(until(|| self.patient(&id, look))).await {
+            Ok(_) => done,
+            Err(note) => done.note(note),
+        })
     }
 
     /// EC2 refuses a network that is in use with few words; so what uses it is looked for first.
@@ -69,36 +73,38 @@ impl Networks for AwsProvider {
     }
 
     async fn create_subnet(&self, spec: &SubnetSpec, token: Token) -> Result<Done> {
-        let region = spec.network.location.as_str();
+        let place = self.place(CREATE_SUBNET, &spec.name, Some(&spec.network.location))?;
+        let region = place.as_str();
         let tags = wanted(CREATE_SUBNET, &spec.name, &spec.tags, token)?;
         let ec2 = self.session.ec2(region);
-        let before = ec2.describe_subnets().max_results(MOST).filters(made_by(token)).send().await;
-        let before = before.answered(CREATE_SUBNET, &spec.name)?.subnets.unwrap_or_default();
-        let made = match before.into_iter().next() {
-            Some(made) => Some(made),
-            None => {
-                let create = || async {
-                    let request = ec2.create_subnet().vpc_id(&spec.network.native_id).cidr_block(&spec.cidr);
-                    let request = request.set_availability_zone(spec.zone.clone());
-                    let request = request.tag_specifications(on(ResourceType::Subnet, &tags));
-                    request.send().await.answered(CREATE_SUBNET, &spec.name)
-                };
-                self.patient(&spec.network, create).await?.subnet
-            }
-        };
-        let made =
-            made.and_then(|subnet| subnet.subnet_id).ok_or_else(|| not_there(CREATE_SUBNET, &spec.name))?;
-        let id = self.id(region, Kind::Subnet, made);
-        self.made(&id);
         let look = || async {
-            let native = id.native_id.as_str();
+            let found = self.described_subnets(CREATE_SUBNET, region, made_by(token)).await?;
+            Ok(found.into_iter().find_map(|subnet| subnet.subnet_id))
+        };
+        let made = self.once(token, look, || async {
+            let create = || async {
+                let request = ec2.create_subnet().vpc_id(&spec.network.native_id).cidr_block(&spec.cidr);
+                let request = request.set_availability_zone(spec.zone.clone());
+                let request = request.tag_specifications(on(ResourceType::Subnet, &tags));
+                request.send().await.answered(CREATE_SUBNET, &spec.name)
+            };
+            let made = self.patient(&spec.network, create).await?.subnet.and_then(|made| made.subnet_id);
+            made.ok_or_else(|| not_there(CREATE_SUBNET, &spec.name).partly_done())
+        });
+        let id = self.id(region, Kind::Subnet, made.await?);
+        self.made(&id);
+        let native = id.native_id.as_str();
+        let look = || async {
             let answer =
                 ec2.describe_subnets().subnet_ids(native).send().await.answered(CREATE_SUBNET, native)?;
             let subnet = answer.subnets.unwrap_or_default().into_iter().next();
             Ok(subnet.filter(|subnet| subnet.state == Some(SubnetState::Available)))
         };
-        until(CREATE_SUBNET, &id.native_id, "available", || self.patient(&id, look)).await?;
-        Ok(Done::made(id.clone()))
+        let done = Done::made(id.clone());
+        Ok(match ready(until(|| self.patient(&id, look))).await {
+            Ok(_) => done,
+            Err(note) => done.note(note),
+        })
     }
 
     async fn delete_subnet(&self, id: &ResourceId, _token: Token) -> Result<Done> {
@@ -130,6 +136,7 @@ impl AwsProvider {
             let reason = "its addresses are missing; write a block from /16 to /28, for example 10.0.0.0/16";
             return Err(failed(ErrorKind::Invalid, CREATE, &spec.name, reason));
         };
+        refuse_block(CREATE, &spec.name, &cidr)?;
         Ok((region, cidr))
     }
 
@@ -175,10 +182,10 @@ impl AwsProvider {
         if name.starts_with("vpc-") {
             return self.subnets_by(operation, region, filter("vpc-id", [name])).await;
         }
-        let named = self.subnets_by(operation, region, filter("tag:Name", [name])).await?;
+        let named = self.subnets_by(operation, region, exactly("tag:Name", name)).await?;
         let request = self.session.ec2(region).describe_vpcs().max_results(MOST);
-        let vpcs = request.filters(filter("tag:Name", [name])).send().await;
-        let vpcs = vpcs.answered("use the network", name)?.vpcs.unwrap_or_default();
+        let vpcs = request.filters(exactly("tag:Name", name)).into_paginator().items().send().try_collect();
+        let vpcs = vpcs.await.answered("use the network", name)?;
         let ids: Vec<String> = vpcs.into_iter().filter_map(|vpc| vpc.vpc_id).collect();
         match (&named[..], &ids[..]) {
             ([], []) => {
@@ -198,23 +205,19 @@ impl AwsProvider {
         }
     }
 
-    async fn subnets_by(
+    async fn subnets_by(&self, operation: &str, region: &str, by: Filter) -> Result<Vec<Within>> {
+        Ok(self.described_subnets(operation, region, by).await?.iter().filter_map(within).collect())
+    }
+
+    /// EC2's own descriptions of subnets.
+    pub(super) async fn described_subnets(
         &self,
         operation: &str,
         region: &str,
-        by: aws_sdk_ec2::types::Filter,
-    ) -> Result<Vec<Within>> {
-        let mut all = Vec::new();
-        let mut token = None;
-        loop {
-            let request = self.session.ec2(region).describe_subnets().max_results(MOST).filters(by.clone());
-            let answer = request.set_next_token(token).send().await.answered(operation, region)?;
-            all.extend(answer.subnets.iter().flatten().filter_map(within));
-            token = answer.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(all);
-            }
-        }
+        by: Filter,
+    ) -> Result<Vec<Subnet>> {
+        let request = self.session.ec2(region).describe_subnets().max_results(MOST).filters(by);
+        request.into_paginator().items().send().try_collect().await.answered(operation, region)
     }
 
     /// The ids of security groups, which may be named.
@@ -234,18 +237,24 @@ impl AwsProvider {
                 ids.push(name.clone());
                 continue;
             }
-            let request = self.session.ec2(region).describe_security_groups().max_results(MOST);
-            let request = request.filters(filter("group-name", [name]));
-            let request = match network {
-                Some(network) => request.filters(filter("vpc-id", [network])),
-                None => request,
-            };
-            let found = request.send().await.answered(operation, name)?.security_groups.unwrap_or_default();
-            let mut found: Vec<String> = found.into_iter().filter_map(|group| group.group_id).collect();
+            let groups = self.groups_named(operation, region, name).await?;
+            let here =
+                |group: &&SecurityGroup| network.is_none_or(|own| group.vpc_id.as_deref() == Some(own));
+            let found = groups.iter().filter(here).filter_map(|group| group.group_id.clone());
+            let mut found: Vec<String> = found.collect();
             let (kind, reason) = match found.len() {
                 1 => {
                     ids.append(&mut found);
                     continue;
+                }
+                0 if !groups.is_empty() => {
+                    let others = groups.iter().filter_map(|group| group.vpc_id.as_deref());
+                    let others = others.collect::<Vec<_>>().join(", ");
+                    let network = network.unwrap_or_default();
+                    let reason = format!(
+                        "it is in {others}, and the instance in {network}; name a group of {network}"
+                    );
+                    (ErrorKind::NotFound, reason)
                 }
                 0 => (
                     ErrorKind::NotFound,
@@ -260,6 +269,28 @@ impl AwsProvider {
         }
         Ok(ids)
     }
+
+    async fn groups_named(&self, operation: &str, region: &str, name: &str) -> Result<Vec<SecurityGroup>> {
+        let request = self.session.ec2(region).describe_security_groups().max_results(MOST);
+        let request = request.filters(exactly("group-name", name));
+        request.into_paginator().items().send().try_collect().await.answered(operation, name)
+    }
+}
+
+/// Refuses what is no block of addresses that EC2 takes.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`].
+pub(super) fn refuse_block(operation: &str, name: &str, cidr: &str) -> Result<()> {
+    let parts = cidr.split_once('/');
+    let address = parts.and_then(|(address, _)| address.parse::<Ipv4Addr>().ok());
+    let length = parts.and_then(|(_, length)| length.parse::<u8>().ok());
+    if address.is_some() && length.is_some_and(|length| (16..=28).contains(&length)) {
+        return Ok(());
+    }
+    let reason =
+        format!("{cidr:?} is no block that EC2 takes; write one from /16 to /28, for example 10.0.0.0/16");
+    Err(failed(ErrorKind::Invalid, operation, name, reason))
 }
 
 fn within(subnet: &Subnet) -> Option<Within> {
@@ -269,4 +300,20 @@ fn within(subnet: &Subnet) -> Option<Within> {
         zone: subnet.availability_zone.clone(),
         free: subnet.available_ip_address_count.unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_has_an_address_and_a_length_that_ec2_takes() {
+        for good in ["10.0.0.0/16", "192.168.1.16/28"] {
+            refuse_block(CREATE, "lab", good).unwrap();
+        }
+        for wrong in ["nonsense", "10.0.0.0", "10.0.0.0/8", "10.0.0.0/29", "10.0.0/16", "fd00::/64"] {
+            let error = refuse_block(CREATE, "lab", wrong).unwrap_err();
+            assert!(error.to_string().contains("/16 to /28"), "{error}");
+        }
+    }
 }

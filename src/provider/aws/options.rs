@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::error::failed;
 use crate::model::Size;
+use crate::provider::Guards;
 use crate::{Error, ErrorKind, Result};
 
 /// Options of instances.
@@ -25,19 +26,24 @@ pub(super) struct InstanceOptions {
     pub(super) public_address: Option<bool>,
     /// Made so that it can hibernate.
     pub(super) hibernation: bool,
-    /// EC2 is to refuse to terminate it.
-    pub(super) protection: bool,
-    /// EC2 is to refuse to stop it.
-    pub(super) stop_protection: bool,
+    /// What EC2 is to refuse to do to it.
+    pub(super) guards: Guards,
     /// Measured every minute, for money.
     pub(super) detailed_monitoring: bool,
     /// Size of its first disk, where the image's is too small.
     pub(super) root_size: Option<u64>,
     /// Type of its first disk.
     pub(super) root_class: Option<String>,
+    /// Operations per second of its first disk that are paid for.
+    pub(super) root_iops: Option<i32>,
     /// Whether its own metadata is given only for a token: `required` or `optional`.
     pub(super) metadata_tokens: Option<String>,
 }
+
+/// EC2 is to refuse to terminate it.
+pub(super) const PROTECTION: &str = "protection";
+/// EC2 is to refuse to stop it.
+pub(super) const STOP_PROTECTION: &str = "stop_protection";
 
 /// Options of volumes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,7 +60,7 @@ pub(super) struct VolumeOptions {
     pub(super) multi_attach: Option<bool>,
 }
 
-const INSTANCE: [&str; 13] = [
+const INSTANCE: [&str; 14] = [
     "zone",
     "key",
     "security_groups",
@@ -62,11 +68,12 @@ const INSTANCE: [&str; 13] = [
     "instance_profile",
     "public_address",
     "hibernation",
-    "protection",
-    "stop_protection",
+    PROTECTION,
+    STOP_PROTECTION,
     "detailed_monitoring",
     "root_size",
     "root_class",
+    "root_iops",
     "metadata_tokens",
 ];
 const VOLUME: [&str; 5] = ["iops", "throughput", "encrypted", "kms_key", "multi_attach"];
@@ -97,11 +104,11 @@ impl InstanceOptions {
             instance_profile: from.text("instance_profile")?,
             public_address: from.parsed("public_address", "true or false")?,
             hibernation: flag("hibernation")?,
-            protection: flag("protection")?,
-            stop_protection: flag("stop_protection")?,
+            guards: Guards { delete: flag(PROTECTION)?, stop: flag(STOP_PROTECTION)? },
             detailed_monitoring: flag("detailed_monitoring")?,
             root_size: from.parsed::<Size>("root_size", "a size, for example 20GiB")?.map(|size| size.0),
             root_class: from.text("root_class")?,
+            root_iops: from.positive("root_iops")?,
             metadata_tokens: from.text("metadata_tokens")?,
         };
         if read.metadata_tokens.as_deref().is_some_and(|word| !matches!(word, "required" | "optional")) {
@@ -201,7 +208,7 @@ mod tests {
         ]);
         let read = InstanceOptions::read("web", &given).unwrap();
         assert_eq!(read.security_groups, ["web", "sg-1"]);
-        assert_eq!((read.public_address, read.hibernation, read.protection), (Some(false), true, false));
+        assert_eq!((read.public_address, read.hibernation, read.guards.delete), (Some(false), true, false));
         assert_eq!(read.root_size, Some(20 << 30));
         let read = VolumeOptions::read("v", &options(&[("iops", "4000")])).unwrap();
         assert_eq!(read, VolumeOptions { iops: Some(4_000), ..VolumeOptions::default() });

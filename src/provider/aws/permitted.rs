@@ -9,7 +9,10 @@ use aws_sdk_ec2::types::VolumeType;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::AwsProvider;
+use super::calls::gib;
+use super::delete::{DELETE, flags_now};
 use super::error::translated;
+use super::modification::CHANGE;
 use super::planning::{known, nobody};
 use crate::provider::{Action, Plan};
 use crate::{ErrorKind, Result};
@@ -45,14 +48,14 @@ impl AwsProvider {
                 word(&action.to_string(), request.dry_run(true).send().await)
             }
             Action::CreateSnapshot { spec } => {
-                let request = self.session.ec2(&spec.of.location).create_snapshot();
-                word(&action.to_string(), request.volume_id(&spec.of.native_id).dry_run(true).send().await)
+                let request = self.snapshot_request(spec, &spec.of, nobody())?;
+                word(&action.to_string(), request.dry_run(true).send().await)
             }
             Action::CopySnapshot { snapshot, location } => {
                 let Some(id) = known(snapshot) else { return Ok(false) };
-                let request = self.session.ec2(location).copy_snapshot().source_region(&id.location);
-                let request = request.source_snapshot_id(&id.native_id).dry_run(true);
-                word(&action.to_string(), request.send().await)
+                let source = self.snapshot_now("copy snapshot", id).await?;
+                let request = self.copy_request(id, location, source, nobody());
+                word(&action.to_string(), request.dry_run(true).send().await)
             }
             _ => self.ask_of_known(action).await,
         }
@@ -70,11 +73,16 @@ impl AwsProvider {
                 word(&what, ec2.stop_instances().instance_ids(native).dry_run(true).send().await)
             }
             Action::DeleteInstance { .. } => {
+                // As they are: even a service that does not know `DryRun` changes nothing.
+                let flags = flags_now(&self.described(DELETE, id).await?);
+                if !flags.is_empty() {
+                    word(&what, self.flags_request(id, &flags).dry_run(true).send().await)?;
+                }
                 word(&what, ec2.terminate_instances().instance_ids(native).dry_run(true).send().await)
             }
             Action::GrowVolume { size_bytes, .. } => {
-                let size = i32::try_from(size_bytes >> 30).ok();
-                let request = ec2.modify_volume().volume_id(native).set_size(size);
+                let size = gib(CHANGE, native, *size_bytes)?;
+                let request = ec2.modify_volume().volume_id(native).size(size);
                 word(&what, request.dry_run(true).send().await)
             }
             Action::ChangeVolume { change, .. } => {

@@ -18,6 +18,8 @@ use crate::{ErrorKind, Result};
 
 /// Prices change a few times a year.
 const FRESH: Duration = Duration::from_secs(6 * 3_600);
+/// How long a list that could not be read is not asked again.
+const AGAIN: Duration = Duration::from_secs(60);
 /// One price more or less costs one call; a process that lives long asks for few sizes.
 const KEPT: usize = 4_096;
 
@@ -47,8 +49,6 @@ pub(super) struct Row {
     pub(super) amount: Decimal,
     /// ISO 4217.
     pub(super) currency: String,
-    /// In the list's word: `Hrs`, `GB-Mo`.
-    pub(super) unit: String,
     pub(super) since: Option<Timestamp>,
 }
 
@@ -57,7 +57,11 @@ type Asked = (Sold, String, String);
 
 /// Prices that were asked for, also those that there are not.
 #[derive(Debug, Default)]
-pub(super) struct PriceList(Mutex<HashMap<Asked, (Instant, Option<Row>)>>);
+pub(super) struct PriceList {
+    known: Mutex<HashMap<Asked, (Instant, Option<Row>)>>,
+    /// When the list could not be read.
+    failed: Mutex<Option<Instant>>,
+}
 
 impl PriceList {
     /// The price of an item; `None` if the list has none, or several that differ.
@@ -72,27 +76,41 @@ impl PriceList {
         item: &str,
     ) -> Result<Option<Row>> {
         let asked = (sold, region.to_owned(), item.to_owned());
-        let known = self.0.lock().get(&asked).filter(|(read, _)| read.elapsed() < FRESH).cloned();
+        let known = self.known.lock().get(&asked).filter(|(read, _)| read.elapsed() < FRESH).cloned();
         if let Some((_, known)) = known {
             return Ok(known);
         }
-        let mut rows = Vec::new();
-        let mut token = None;
-        loop {
-            let (more, next) = page(session, sold, region, Some(item), token).await?;
-            rows.extend(more);
-            token = next;
-            if token.is_none() {
-                break;
-            }
+        if self.failed.lock().is_some_and(|failed| failed.elapsed() < AGAIN) {
+            let reason = "the Price List could not be read a moment ago; it is asked again in a minute";
+            return Err(failed(ErrorKind::Unavailable, "read the prices of", region, reason));
         }
-        let one = only(rows);
-        let mut known = self.0.lock();
+        let rows = all(session, sold, region, item).await;
+        let one = only(rows.inspect_err(|_| self.failed())?);
+        let mut known = self.known.lock();
         if known.len() >= KEPT {
             known.clear();
         }
         known.insert(asked, (Instant::now(), one.clone()));
         Ok(one)
+    }
+
+    /// Remembers that the list could not be read, or not in time: whoever plans many changes waits once.
+    pub(super) fn failed(&self) {
+        *self.failed.lock() = Some(Instant::now());
+    }
+}
+
+/// All prices of an item.
+async fn all(session: &Session, sold: Sold, region: &str, item: &str) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut token = None;
+    loop {
+        let (more, next) = page(session, sold, region, Some(item), token).await?;
+        rows.extend(more);
+        token = next;
+        if token.is_none() {
+            return Ok(rows);
+        }
     }
 }
 
@@ -188,7 +206,7 @@ impl Sold {
                     (amount > Decimal::ZERO).then(|| (currency.clone(), amount.normalize()))
                 });
                 let Some((currency, amount)) = priced else { continue };
-                return Some(Row { item: item.to_owned(), amount, currency, unit: unit.to_owned(), since });
+                return Some(Row { item: item.to_owned(), amount, currency, since });
             }
         }
         None
@@ -257,7 +275,6 @@ mod tests {
             item: "x".into(),
             amount: amount.parse().unwrap(),
             currency: "USD".into(),
-            unit: "Hrs".into(),
             since: None,
         };
         assert_eq!(only(vec![row("1"), row("1")]), Some(row("1")));

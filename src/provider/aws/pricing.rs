@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 
 use super::AwsProvider;
 use super::calls::at;
+use super::costs::Paid;
 use super::error::Answered;
 use super::inventory::{MOST, Paged};
 use super::price_list::{self, Row, Sold, System};
@@ -15,7 +16,7 @@ use crate::model::resource::{Cost, Kind, Price, PriceUnit, Purchase, Size};
 use crate::provider::{Page, Pricing};
 
 /// Hours of a month: a year's 8,760 in twelve parts.
-const HOURS_PER_MONTH: u32 = 730;
+pub(super) const HOURS_PER_MONTH: u32 = 730;
 const SOURCE: &str = "AWS Price List";
 
 /// The parts of the list of prices, in their order; spot prices come after them.
@@ -26,46 +27,12 @@ const PARTS: [Sold; 4] =
 impl Pricing for AwsProvider {
     async fn cost(&self, size: &Size, location: &str) -> Result<Option<Cost>> {
         let Some(name) = &size.name else { return Ok(None) };
-        self.cost_of_type(location, name, Some(System::Linux)).await
+        let paid = Paid::Instance { kind: name.clone(), system: Some(System::Linux) };
+        self.cost_of(location, &paid).await
     }
 }
 
 impl AwsProvider {
-    /// What an instance of a type costs while it runs.
-    ///
-    /// # Errors
-    /// Those of `GetProducts`.
-    pub(super) async fn cost_of_type(
-        &self,
-        region: &str,
-        name: &str,
-        system: Option<System>,
-    ) -> Result<Option<Cost>> {
-        let Some(system) = system else { return Ok(None) };
-        let row = self.prices.of(&self.session, Sold::Compute(system), region, name).await?;
-        Ok(row.map(|row| Cost { per_hour: row.amount, currency: row.currency, unpriced: 0 }))
-    }
-
-    /// What a volume costs, attached or not. Operations and throughput that are paid for apart are not in it.
-    ///
-    /// # Errors
-    /// Those of `GetProducts`.
-    pub(super) async fn cost_of_volume(
-        &self,
-        region: &str,
-        class: Option<&str>,
-        gib: Option<i32>,
-    ) -> Result<Option<Cost>> {
-        let Some((class, gib)) = class.zip(gib) else { return Ok(None) };
-        let row = self.prices.of(&self.session, Sold::Volumes, region, class).await?;
-        let month = |row: Row| (row.amount * Decimal::from(gib), row.currency);
-        Ok(row.map(month).map(|(month, currency)| Cost {
-            per_hour: (month / Decimal::from(HOURS_PER_MONTH)).round_dp(6),
-            currency,
-            unpriced: 0,
-        }))
-    }
-
     /// The list of prices goes through its parts one after the other; a token says in which it is.
     pub(super) async fn prices_page(&self, region: &str, token: Option<String>) -> Paged<Price> {
         let (part, token) = match token.as_deref().and_then(|token| token.split_once(':')) {
@@ -143,53 +110,5 @@ impl AwsProvider {
             as_of: at(price.timestamp.as_ref()),
             source: "EC2 spot price history".into(),
         })
-    }
-}
-
-/// All of it together, with how much of it has no price; nothing if nothing has one.
-pub(super) fn sum(parts: impl IntoIterator<Item = Option<Cost>>) -> Option<Cost> {
-    let mut sum: Option<Cost> = None;
-    let mut unpriced = 0;
-    for part in parts {
-        match (part, &mut sum) {
-            (None, _) => unpriced += 1,
-            (Some(part), None) => sum = Some(part),
-            (Some(part), Some(sum)) if part.currency == sum.currency => {
-                sum.per_hour += part.per_hour;
-                sum.unpriced += part.unpriced;
-            }
-            (Some(_), Some(_)) => unpriced += 1,
-        }
-    }
-    sum.map(|sum| Cost { unpriced: sum.unpriced + unpriced, ..sum })
-}
-
-/// What is not paid any more.
-pub(super) fn less(cost: Option<Cost>) -> Option<Cost> {
-    cost.map(|cost| Cost { per_hour: -cost.per_hour, ..cost })
-}
-
-/// The difference; unknown if either is.
-pub(super) fn difference(now: Option<Cost>, then: Option<Cost>) -> Option<Cost> {
-    let (now, then) = (now?, then?);
-    sum([Some(then), less(Some(now))])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cost(amount: &str) -> Option<Cost> {
-        Some(Cost { per_hour: amount.parse().unwrap(), currency: "USD".into(), unpriced: 0 })
-    }
-
-    #[test]
-    fn what_has_no_price_is_counted_and_never_zero() {
-        assert_eq!(sum([None, None]), None);
-        let part = sum([cost("0.5"), None, cost("0.25")]).unwrap();
-        assert_eq!((part.per_hour, part.unpriced), ("0.75".parse().unwrap(), 1));
-        assert_eq!(difference(cost("1"), None), None);
-        assert_eq!(difference(cost("1"), cost("1.5")), cost("0.5"));
-        assert_eq!(less(None), None);
     }
 }

@@ -1,21 +1,19 @@
 //! Management of EC2: what this provider can do, and who does it. One provider is one account.
 
-use std::collections::VecDeque;
-
 use async_trait::async_trait;
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::PROVIDER;
 use super::config::{Account, Config};
 use super::connect::Session;
+use super::lately::{Lately, since};
 use super::price_list::PriceList;
 use super::sizes::Known;
 use crate::Result;
+use crate::model::Timestamp;
 use crate::model::resource::Instance;
 use crate::provider::{
-    Action, Capabilities, Images, Inventory, Lifecycle, Networks, Plan, Pricing, Provider, Scope, Snapshots,
-    Volumes,
+    Action, Capabilities, Images, Inventory, Lifecycle, Networks, Past, Plan, Pricing, Provider, Scope,
+    Snapshots, Token, Volumes,
 };
 
 /// Manages the instances, volumes, snapshots and networks of one account, in all of its regions.
@@ -28,7 +26,9 @@ pub struct AwsProvider {
     /// Prices that the Price List was asked for.
     pub(super) prices: PriceList,
     /// What was made so lately that EC2 may not know it yet.
-    pub(super) young: Mutex<VecDeque<(String, Instant)>>,
+    pub(super) young: Lately<String>,
+    /// Steps whose call may have been heard, though nobody heard its answer.
+    pub(super) begun: Lately<Token>,
 }
 
 impl AwsProvider {
@@ -43,7 +43,8 @@ impl AwsProvider {
             session,
             sizes: Known::default(),
             prices: PriceList::default(),
-            young: Mutex::default(),
+            young: Lately::default(),
+            begun: Lately::default(),
         })
     }
 }
@@ -58,6 +59,7 @@ impl Provider for AwsProvider {
         Capabilities {
             instances: true,
             lifecycle: true,
+            ends_by_itself: false,
             // Of instances that were made with hibernation.
             suspend: true,
             // EC2 changes the type of a stopped instance alone.
@@ -116,7 +118,15 @@ impl Provider for AwsProvider {
         Some(self)
     }
 
+    fn remember(&self, past: Past<'_>, at: Timestamp) {
+        match past {
+            Past::Made(id) => self.young.add(id.native_id.clone(), since(at)),
+            Past::Begun(token) => self.begun.add(token, since(at)),
+        }
+    }
+
     async fn plan(&self, wanted: &Action, now: Option<&Instance>) -> Result<Plan> {
-        self.planned(wanted, now).await
+        let plan = self.planned(wanted, now).await?;
+        self.permitted(plan).await
     }
 }

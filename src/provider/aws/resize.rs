@@ -25,7 +25,7 @@ impl AwsProvider {
         policy: ResizePolicy,
     ) -> Result<Done> {
         let described = self.described(RESIZE, id).await?;
-        let (name, found) = self.resolved(RESIZE, &id.location, size).await?;
+        let (name, found) = self.resolved(RESIZE, &id.location, &id.native_id, size).await?;
         if type_of(&described) == Some(name.as_str()) {
             return Ok(Done::already());
         }

@@ -80,7 +80,8 @@ impl AwsProvider {
         Ok(found.collect())
     }
 
-    /// The type that a size means: one by its name, with what else is said of it fitting.
+    /// The type that a size means, for the instance that is called `what`: one by its name, with what else is said of it
+    /// fitting.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a size without a name, one that this region does not have, and one whose parts are other
@@ -89,22 +90,23 @@ impl AwsProvider {
         &self,
         operation: &str,
         region: &str,
+        what: &str,
         size: &SizeSpec,
     ) -> Result<(String, Type)> {
-        let wrong = |what: &str, reason: String| Err(failed(ErrorKind::Invalid, operation, what, reason));
+        let wrong = |reason: String| Err(failed(ErrorKind::Invalid, operation, what, reason));
         let Some(name) = &size.name else {
             let reason = "EC2's sizes have names: say which with its type, for example t3.micro; `barograph sizes list` \
                           has them all";
-            return wrong(region, reason.into());
+            return wrong(reason.into());
         };
         let Some(found) = self.types(region, [name.as_str()]).await?.remove(name) else {
             let reason = format!(
                 "{region} has no instance type {name}; `barograph sizes list` has those that there are"
             );
-            return wrong(name, reason);
+            return wrong(reason);
         };
         if size.max_vcpus.is_some() || size.max_memory_bytes.is_some() {
-            return wrong(name, "EC2's instances do not grow while they run; leave the maximum out".into());
+            return wrong("EC2's instances do not grow while they run; leave the maximum out".into());
         }
         let others = (size.vcpus.is_some() && size.vcpus != found.size.vcpus)
             || (size.memory_bytes.is_some() && size.memory_bytes != found.size.memory_bytes);
@@ -117,7 +119,7 @@ impl AwsProvider {
             let reason = format!(
                 "{name} has {vcpus} processors{memory}, not what was said; leave that out or choose another"
             );
-            return wrong(name, reason);
+            return wrong(reason);
         }
         Ok((name.clone(), found))
     }

@@ -1,10 +1,13 @@
 //! Snapshots of volumes: made, copied to another region, deleted. EBS has no way back to one but a new volume of it.
 
 use async_trait::async_trait;
+use aws_sdk_ec2::operation::copy_snapshot::builders::CopySnapshotFluentBuilder;
+use aws_sdk_ec2::operation::create_snapshot::builders::CreateSnapshotFluentBuilder;
 use aws_sdk_ec2::types::{self, ResourceType};
 
 use super::AwsProvider;
 use super::calls::{first, not_there};
+use super::delete::volumes;
 use super::error::{Answered, failed};
 use super::inventory::MOST;
 use super::tags::{copied, made_by, on, wanted};
@@ -23,41 +26,31 @@ impl Snapshots for AwsProvider {
     async fn create(&self, spec: &SnapshotSpec, token: Token) -> Result<Done> {
         let region = spec.of.location.as_str();
         let volume = self.volume_to_keep(CREATE, spec).await?;
-        let tags = wanted(CREATE, &spec.name, &spec.tags, token)?;
-        let made = match self.snapshot_made_by(CREATE, region, token).await? {
-            Some(made) => made,
-            None => {
-                let create = || async {
-                    let request = self.session.ec2(region).create_snapshot().volume_id(&volume.native_id);
-                    let request = request.set_description(spec.description.clone());
-                    let request = request.tag_specifications(on(ResourceType::Snapshot, &tags));
-                    request.send().await.answered(CREATE, &spec.name)
-                };
-                let answer = self.patient(&volume, create).await?;
-                answer.snapshot_id.ok_or_else(|| not_there(CREATE, &spec.name))?
-            }
-        };
-        let id = self.id(region, Kind::Snapshot, made);
+        let look = || self.snapshot_made_by(CREATE, region, token);
+        let made = self.once(token, look, || async {
+            let create = || async {
+                let request = self.snapshot_request(spec, &volume, token)?;
+                request.send().await.answered(CREATE, &spec.name)
+            };
+            let answer = self.patient(&volume, create).await?;
+            answer.snapshot_id.ok_or_else(|| not_there(CREATE, &spec.name).partly_done())
+        });
+        let id = self.id(region, Kind::Snapshot, made.await?);
         self.made(&id);
         Ok(Done::made(id).note(COMES))
     }
 
     /// The other region fetches it.
     async fn copy(&self, id: &ResourceId, location: &str, token: Token) -> Result<Done> {
-        let region = self.copy_place(id, location)?;
-        let made = match self.snapshot_made_by(COPY, &region, token).await? {
-            Some(made) => made,
-            None => {
-                let source = self.snapshot_now(COPY, id).await?;
-                let tags = copied(source.tags.as_deref(), token);
-                let request = self.session.ec2(&region).copy_snapshot().source_region(&id.location);
-                let request = request.source_snapshot_id(&id.native_id).set_description(source.description);
-                let request = request.tag_specifications(on(ResourceType::Snapshot, &tags));
-                let answer = request.send().await.answered(COPY, &id.native_id)?;
-                answer.snapshot_id.ok_or_else(|| not_there(COPY, &id.native_id))?
-            }
-        };
-        let made = self.id(&region, Kind::Snapshot, made);
+        let region = self.place(COPY, &id.native_id, Some(location))?;
+        let look = || self.snapshot_made_by(COPY, &region, token);
+        let made = self.once(token, look, || async {
+            let source = self.snapshot_now(COPY, id).await?;
+            let request = self.copy_request(id, &region, source, token);
+            let answer = request.send().await.answered(COPY, &id.native_id)?;
+            answer.snapshot_id.ok_or_else(|| not_there(COPY, &id.native_id).partly_done())
+        });
+        let made = self.id(&region, Kind::Snapshot, made.await?);
         self.made(&made);
         Ok(Done::made(made).note(COMES))
     }
@@ -89,9 +82,7 @@ impl AwsProvider {
             return Ok(spec.of.clone());
         }
         let described = self.described(operation, &spec.of).await?;
-        let disks = described.block_device_mappings.unwrap_or_default().into_iter();
-        let volumes: Vec<String> = disks.filter_map(|disk| disk.ebs?.volume_id).collect();
-        match &volumes[..] {
+        match &volumes(&described)[..] {
             [only] => Ok(spec.of.sibling(Kind::Volume, only)),
             [] => {
                 let reason = "it has no volume of EBS to make a snapshot of";
@@ -108,16 +99,47 @@ impl AwsProvider {
         }
     }
 
-    /// Where a copy goes.
+    /// The call that makes a snapshot of a volume; also what its permission is checked with.
+    pub(super) fn snapshot_request(
+        &self,
+        spec: &SnapshotSpec,
+        volume: &ResourceId,
+        token: Token,
+    ) -> Result<CreateSnapshotFluentBuilder> {
+        let tags = wanted(CREATE, &spec.name, &spec.tags, token)?;
+        let request = self.session.ec2(&volume.location).create_snapshot().volume_id(&volume.native_id);
+        let request = request.set_description(spec.description.clone());
+        Ok(request.tag_specifications(on(ResourceType::Snapshot, &tags)))
+    }
+
+    /// The call that copies a snapshot to another region; also what its permission is checked with.
+    pub(super) fn copy_request(
+        &self,
+        id: &ResourceId,
+        region: &str,
+        source: types::Snapshot,
+        token: Token,
+    ) -> CopySnapshotFluentBuilder {
+        let tags = copied(source.tags.as_deref(), token);
+        let request = self.session.ec2(region).copy_snapshot().source_region(&id.location);
+        let request = request.source_snapshot_id(&id.native_id).set_description(source.description);
+        request.tag_specifications(on(ResourceType::Snapshot, &tags))
+    }
+
+    /// Refuses to copy to where nothing is, or may be, of this account.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a region that the source excludes.
-    pub(super) fn copy_place(&self, id: &ResourceId, location: &str) -> Result<String> {
-        let place = self.place(COPY, &id.native_id, Some(location))?;
-        if place.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-            return Ok(place);
+    /// [`ErrorKind::Invalid`]; those of `DescribeRegions`.
+    pub(super) async fn refuse_target(&self, id: &ResourceId, location: &str) -> Result<()> {
+        let region = self.place(COPY, &id.native_id, Some(location))?;
+        let usable = self.session.regions().await?;
+        if usable.contains(&region) {
+            return Ok(());
         }
-        let reason = format!("{place:?} is no region; write for example eu-west-1");
+        let reason = format!(
+            "there is no region {region} that this account may use; choose one of {}",
+            usable.join(", ")
+        );
         Err(failed(ErrorKind::Invalid, COPY, &id.native_id, reason))
     }
 
@@ -158,17 +180,9 @@ impl AwsProvider {
     }
 
     async fn snapshots_by(&self, operation: &str, region: &str, by: types::Filter) -> Result<Vec<String>> {
-        let mut all = Vec::new();
-        let mut token = None;
-        loop {
-            let request = self.session.ec2(region).describe_snapshots().owner_ids("self").max_results(MOST);
-            let request = request.filters(by.clone()).set_next_token(token);
-            let answer = request.send().await.answered(operation, region)?;
-            all.extend(answer.snapshots.into_iter().flatten().filter_map(|snapshot| snapshot.snapshot_id));
-            token = answer.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(all);
-            }
-        }
+        let request = self.session.ec2(region).describe_snapshots().owner_ids("self").max_results(MOST);
+        let found = request.filters(by).into_paginator().items().send().try_collect().await;
+        let found = found.answered(operation, region)?.into_iter();
+        Ok(found.filter_map(|snapshot| snapshot.snapshot_id).collect())
     }
 }

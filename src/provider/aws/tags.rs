@@ -98,12 +98,29 @@ pub(super) fn made_by(token: Token) -> Filter {
     filter(&format!("tag:{TOKEN}"), [token.to_string()])
 }
 
+/// Finds what has a name, or another value that people gave: EC2 takes `*` and `?` for patterns.
+pub(super) fn exactly(field: &str, value: &str) -> Filter {
+    let mut escaped = String::with_capacity(value.len());
+    for letter in value.chars() {
+        if matches!(letter, '*' | '?' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    filter(field, [escaped])
+}
+
 /// The tags of a resource with the same meaning on a copy: all but those that AWS or we keep for ourselves.
 pub(super) fn copied(tags: Option<&[Tag]>, token: Token) -> Vec<Tag> {
     let mut all = shown(tags);
     all.retain(|key, _| !key.to_lowercase().starts_with("aws:"));
     all.insert(TOKEN.into(), token.to_string());
     all.iter().map(|(key, value)| tag(key, value)).collect()
+}
+
+/// What a plan calls a resource: its name, or its id where it has none.
+pub(super) fn title(id: &ResourceId, tags: Option<&[Tag]>) -> String {
+    name(&shown(tags)).unwrap_or_else(|| id.native_id.clone())
 }
 
 /// How a resource is called in messages: by its name, and its id behind it.
@@ -128,6 +145,14 @@ mod tests {
         assert_eq!(name(&shown).as_deref(), Some("web"));
         assert!(!shown.contains_key(TOKEN));
         assert_eq!(shown.get("team").map(String::as_str), Some("a"));
+    }
+
+    #[test]
+    fn a_name_is_no_pattern() {
+        let values = |value| exactly("tag:Name", value).values.unwrap_or_default();
+        assert_eq!(values("web-*"), [r"web-\*"]);
+        assert_eq!(values(r"a?b\c"), [r"a\?b\\c"]);
+        assert_eq!(values("plain"), ["plain"]);
     }
 
     #[test]

@@ -6,16 +6,17 @@ use aws_sdk_ec2::operation::create_volume::builders::CreateVolumeFluentBuilder;
 use aws_sdk_ec2::types::{self, ResourceType, VolumeState, VolumeType};
 
 use super::AwsProvider;
-use super::calls::{absent, first, gib, not_there, until};
+use super::calls::{absent, first, gib, not_there, ready, until};
 use super::error::{Answered, failed};
 use super::inventory::MOST_VOLUMES;
+use super::limits::{self, Wanted};
 use super::modification::{CHANGE, Modification};
 use super::options::VolumeOptions;
 use super::state::status;
 use super::tags::{label, made_by, on, wanted};
 use crate::model::resource::{Kind, ResourceId, State};
 use crate::provider::{Done, Token, VolumeChange, VolumeSpec, Volumes};
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 const CREATE: &str = "create volume";
 const ATTACH: &str = "attach volume";
@@ -26,31 +27,24 @@ const DELETE: &str = "delete volume";
 impl Volumes for AwsProvider {
     async fn create(&self, spec: &VolumeSpec, token: Token) -> Result<Done> {
         let (region, request) = self.volume_request(spec, token).await?;
-        let before = self.session.ec2(&region).describe_volumes().max_results(MOST_VOLUMES);
-        let before = before.filters(made_by(token)).send().await.answered(CREATE, &spec.name)?;
-        let made = match before.volumes.unwrap_or_default().into_iter().find_map(|volume| volume.volume_id) {
+        let made = match self.volume_made_by(&region, token).await? {
             Some(made) => made,
             None => {
                 let answer = request.send().await.answered(CREATE, &spec.name)?;
-                answer.volume_id.ok_or_else(|| not_there(CREATE, &spec.name))?
+                answer.volume_id.ok_or_else(|| not_there(CREATE, &spec.name).partly_done())?
             }
         };
         let id = self.id(&region, Kind::Volume, made);
         self.made(&id);
-        until(CREATE, &id.native_id, "available", || async {
-            let volume = self.volume_now(CREATE, &id).await?;
-            match volume.state {
-                Some(VolumeState::Available | VolumeState::InUse) => Ok(Some(())),
-                Some(VolumeState::Error) => {
-                    let reason =
-                        "EBS could not make it, for example because its key may not be used; delete it";
-                    Err(failed(ErrorKind::Conflict, CREATE, &id.native_id, reason))
-                }
-                _ => Ok(None),
-            }
-        })
-        .await?;
-        Ok(Done::made(id.clone()))
+        let state = until(|| async {
+            let state = self.volume_now(CREATE, &id).await?.state;
+            Ok(state.filter(|state| *state != VolumeState::Creating))
+        });
+        match ready(state).await {
+            Ok(VolumeState::Error) => Err(self.throw_away(&id).await),
+            Ok(_) => Ok(Done::made(id)),
+            Err(note) => Ok(Done::made(id).note(note)),
+        }
     }
 
     async fn grow(&self, id: &ResourceId, size_bytes: u64, token: Token) -> Result<Done> {
@@ -69,8 +63,15 @@ impl Volumes for AwsProvider {
             let request = request.set_volume_type(wanted.class.as_deref().map(VolumeType::from));
             request.send().await.answered(CHANGE, &id.native_id)
         };
-        self.patient(id, modify).await?;
-        until(CHANGE, &id.native_id, "changed", || self.modification(id)).await?;
+        let begun = match self.patient(id, modify).await {
+            Ok(answer) => answer.volume_modification.and_then(|begun| begun.start_time),
+            Err(error) if error.kind() == ErrorKind::Conflict => match self.is_at(id, &wanted).await? {
+                Some(begun) => Some(begun),
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        until(|| self.modified(id, begun)).await?;
         Ok(Done::changed())
     }
 
@@ -123,11 +124,12 @@ impl Volumes for AwsProvider {
             let reason = format!("{holder} has it; detach it there");
             return Err(failed(ErrorKind::Conflict, ATTACH, &id.native_id, reason));
         }
-        // One that is just being made cannot take it yet.
-        let described = until(ATTACH, &instance.native_id, "made", || async {
+        // What is just being made can neither be taken nor take it yet.
+        let described = until(|| async {
             let described = self.described(ATTACH, instance).await?;
             let state = status(&described).state;
-            Ok((!matches!(state, State::Creating | State::Starting)).then_some(described))
+            let comes = self.volume_now(ATTACH, id).await?.state == Some(VolumeState::Creating);
+            Ok((!comes && !matches!(state, State::Creating | State::Starting)).then_some(described))
         })
         .await?;
         let zone = described.placement.as_ref().and_then(|placement| placement.availability_zone.as_ref());
@@ -152,13 +154,14 @@ impl Volumes for AwsProvider {
             request.send().await.answered(ATTACH, &id.native_id)
         };
         self.patient(id, attach).await?;
-        until(ATTACH, &id.native_id, "attached", || async {
+        until(|| async {
             let volume = self.volume_now(ATTACH, id).await?;
             let attached = volume.attachments.as_deref().unwrap_or_default().iter().find(here);
             let state = attached.and_then(|attached| attached.state.as_ref());
             Ok(state.filter(|state| **state == types::VolumeAttachmentState::Attached).map(|_| ()))
         })
-        .await?;
+        .await
+        .map_err(Error::partly_done)?;
         Ok(Done::changed())
     }
 
@@ -175,17 +178,58 @@ impl Volumes for AwsProvider {
             let request = request.instance_id(&instance.native_id);
             request.send().await.answered(DETACH, &id.native_id)?;
         }
-        until(DETACH, &id.native_id, "detached (does the instance still use its file system?)", || async {
+        until(|| async {
             let volume = absent(self.volume_now(DETACH, id).await)?;
             let attached = volume.and_then(|volume| volume.attachments).unwrap_or_default();
             Ok((!attached.iter().any(here)).then_some(()))
         })
-        .await?;
+        .await
+        .map_err(Error::partly_done)?;
         Ok(Done::changed())
     }
 }
 
 impl AwsProvider {
+    /// The volume that a step's own token made, if it did.
+    async fn volume_made_by(&self, region: &str, token: Token) -> Result<Option<String>> {
+        let there = self
+            .volumes_by(CREATE, region, made_by(token))
+            .await?
+            .into_iter()
+            .filter(|volume| !matches!(volume.state, Some(VolumeState::Deleting | VolumeState::Deleted)));
+        Ok(there.filter_map(|volume| volume.volume_id).next())
+    }
+
+    /// EC2's own descriptions of the volumes that a filter finds.
+    ///
+    /// # Errors
+    /// Those of `DescribeVolumes`.
+    pub(super) async fn volumes_by(
+        &self,
+        operation: &str,
+        region: &str,
+        by: types::Filter,
+    ) -> Result<Vec<types::Volume>> {
+        let request = self.session.ec2(region).describe_volumes().max_results(MOST_VOLUMES).filters(by);
+        request.into_paginator().items().send().try_collect().await.answered(operation, region)
+    }
+
+    /// Takes back a volume that EBS could not make, and says so.
+    async fn throw_away(&self, id: &ResourceId) -> Error {
+        let reason = "EBS could not make it, for example because its key may not be used";
+        let request = self.session.ec2(&id.location).delete_volume().volume_id(&id.native_id);
+        match absent(request.send().await.answered(DELETE, &id.native_id)) {
+            Ok(_) => {
+                self.deleted(id);
+                failed(ErrorKind::Conflict, CREATE, &id.native_id, reason).nothing_done()
+            }
+            Err(error) => {
+                let reason = format!("{reason}; what there is of it could not be deleted: {error}");
+                failed(ErrorKind::Conflict, CREATE, &id.native_id, reason).partly_done()
+            }
+        }
+    }
+
     /// The call that makes a volume and where; also what its permission is checked with.
     pub(super) async fn volume_request(
         &self,
@@ -221,10 +265,11 @@ impl AwsProvider {
             return wrong("its size is missing; write one, for example 20GiB".into());
         }
         let size = spec.size_bytes.map(|bytes| gib(CREATE, &spec.name, bytes)).transpose()?;
+        let class = spec.class.as_deref().unwrap_or(limits::USUAL);
+        let figures = Wanted { gib: size, iops: options.iops, throughput: options.throughput };
+        limits::check(CREATE, &spec.name, class, figures, "iops")?;
         let Some(zone) = &spec.zone else {
-            let answer = self.session.ec2(&region).describe_availability_zones().send().await;
-            let zones = answer.answered(CREATE, &spec.name)?.availability_zones.unwrap_or_default();
-            let zones: Vec<String> = zones.into_iter().filter_map(|zone| zone.zone_name).collect();
+            let zones = self.zones_of_region(CREATE, &spec.name, &region).await?;
             return wrong(format!(
                 "a volume is in one zone, that of the instances which are to have it; say which: {}",
                 zones.join(", ")
@@ -236,7 +281,7 @@ impl AwsProvider {
             .create_volume()
             .client_token(token.to_string())
             .availability_zone(zone)
-            .volume_type(VolumeType::from(spec.class.as_deref().unwrap_or("gp3")))
+            .volume_type(VolumeType::from(class))
             .set_size(size)
             .set_snapshot_id(from)
             .set_iops(options.iops)

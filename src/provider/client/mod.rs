@@ -14,7 +14,10 @@ use futures::StreamExt;
 pub use budget::{Budgets, Class, Rate};
 pub use retry::Retries;
 
-use super::{Action, Capabilities, Done, Inventory, Listing, Pages, Plan, Provider, Scope, Token, perform};
+use super::{
+    Action, Capabilities, Done, Inventory, Listing, Pages, Past, Plan, Provider, Scope, Token, perform,
+};
+use crate::model::Timestamp;
 use crate::model::resource::{
     Image, Instance, Kind, Network, Price, Region, ResourceId, Size, Snapshot, Subnet, Volume, Zone,
 };
@@ -181,6 +184,11 @@ impl Client {
     pub async fn cost(&self, size: &Size, location: &str) -> Result<Option<crate::model::resource::Cost>> {
         let Some(pricing) = self.provider.pricing() else { return Ok(None) };
         self.call("price", location, Class::Read, self.policy.read, || pricing.cost(size, location)).await
+    }
+
+    /// Tells the provider what an interrupted operation remembers.
+    pub fn remember(&self, past: Past<'_>, at: Timestamp) {
+        self.provider.remember(past, at);
     }
 
     /// Lets connections and threads go.

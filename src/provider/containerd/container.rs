@@ -52,7 +52,7 @@ pub(super) fn instance(scope: &Scope, namespace: &str, container: &Container, se
         disks: Vec::new(),
         interfaces: Vec::new(),
         tags: tags(&container.labels),
-        protected: false,
+        protected: Some(false),
         created_at: container.created_at.as_ref().and_then(timestamp),
         started_at: running.and_then(|task| process::started(task.pid, &container.id, group)),
         raw: raw(container, &spec, seen),

@@ -81,6 +81,7 @@ impl Provider for ContainerdProvider {
         Capabilities {
             instances: true,
             lifecycle: true,
+            ends_by_itself: true,
             suspend: true,
             resize_live: true,
             resize_stopped: true,

@@ -167,7 +167,7 @@ fn instance(
         name: Some(guest.name),
         image: guest.mark.image,
         tags: guest.mark.tags,
-        protected: false,
+        protected: Some(false),
         created_at: guest.mark.created.and_then(|time| time.parse().ok()),
         started_at: None,
         raw: extra,

@@ -180,6 +180,7 @@ pub(super) fn subnets(link: &Link) -> Result<Page<Subnet>> {
                 network: id.clone(),
                 cidr,
                 gateway,
+                free_addresses: None,
                 zone: None,
                 tags: BTreeMap::new(),
             }

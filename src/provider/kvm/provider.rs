@@ -134,6 +134,7 @@ impl Provider for KvmProvider {
         Capabilities {
             instances: true,
             lifecycle: true,
+            ends_by_itself: false,
             suspend: true,
             resize_live: true,
             resize_stopped: true,

@@ -28,7 +28,7 @@ fn instance(vcpus: Option<&str>) -> Instance {
         disks: Vec::new(),
         interfaces: Vec::new(),
         tags: labels.into_iter().collect(),
-        protected: false,
+        protected: Some(false),
         created_at: None,
         started_at: Some(crate::model::Timestamp(SECOND)),
         raw: serde_json::from_value(json!({})).unwrap(),
