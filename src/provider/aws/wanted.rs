@@ -1,6 +1,11 @@
 //! What a pipeline file may want of CloudWatch beside the built-in metrics, and the words for it. Checked here, without
 //! asking anybody; used by the collector.
 
+#[path = "wanted/apart.rs"]
+mod apart;
+#[path = "wanted/expression.rs"]
+mod expression;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::model::{CLOUD_TAG, COMMON_TAGS, Catalog, ColumnKind, FieldType, Span, TIME, Table};
 use crate::suggest::closest;
+
+/// The built-in metrics.
+pub(super) const BUILTIN: &str = include_str!("../../../schemas/providers/aws.yaml");
 
 /// Groups of built-in metrics; a test holds them against `schemas/providers/aws.yaml`.
 pub(super) const GROUPS: [&str; 19] = [
@@ -108,10 +116,19 @@ pub enum Convert {
     Milliseconds,
     /// Whether it is above 0, for a boolean column.
     Flag,
-    /// 1 less the idle seconds of the period; only built in.
-    Busy,
-    /// Seconds by operations; only built in.
-    Latency,
+}
+
+impl Convert {
+    /// As a pipeline file has it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::Percent => "percent",
+            Self::Rate => "rate",
+            Self::Milliseconds => "milliseconds",
+            Self::Flag => "flag",
+        }
+    }
 }
 
 /// How it is told that a value will not change any more.
@@ -139,8 +156,19 @@ impl Metric {
         i64::try_from(self.period.0.as_secs()).unwrap_or(i64::MAX)
     }
 
+    /// Table and column.
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.table, self.field)
+    }
+
+    /// Who sees what it measures.
+    pub(super) fn observer(&self) -> &'static str {
+        let of_aws = self.namespace.as_deref().is_some_and(|namespace| namespace.starts_with("AWS/"));
+        if of_aws { "hypervisor" } else { "guest" }
+    }
+
     fn wrong(&self) -> Option<String> {
-        let name = format!("{}.{}", self.table, self.field);
+        let name = self.name();
         if self.namespace.as_deref().unwrap_or_default().is_empty() {
             return Some(format!("{name} has no namespace; write for example namespace: MyApp"));
         }
@@ -165,6 +193,10 @@ impl Metric {
                 "{name}: {bad:?} cannot be the name of an input; begin with a small letter"
             ));
         }
+        let inputs = self.inputs.keys().map(String::as_str);
+        if let Some(bad) = self.expression.as_ref().and_then(|text| expression::wrong(text, inputs)) {
+            return Some(format!("the expression of {name}: {bad}"));
+        }
         let statistics = self.inputs.values().map(|input| &input.statistic).chain(&self.statistic);
         if let Some(bad) = statistics.into_iter().find(|statistic| !is_statistic(statistic)) {
             return Some(format!(
@@ -181,10 +213,8 @@ impl Metric {
         {
             return Some(format!("{name}: {lost:?} is not among its dimensions; add it there"));
         }
-        if self.limit == 0 || matches!(self.convert, Convert::Busy | Convert::Latency) {
-            return Some(format!(
-                "{name}: the limit is 0, or the conversion is only for built-in metrics; change it"
-            ));
+        if self.limit == 0 {
+            return Some(format!("{name}: with a limit of 0 nothing is measured; write for example 1000"));
         }
         self.misfit()
     }
@@ -205,12 +235,21 @@ impl Metric {
             return (wanted == FieldType::Boolean)
                 .then(|| format!("{}: flag is for columns of built-in tables; use value", self.table));
         };
-        if table.column(&self.field).map(|column| column.kind) != Some(ColumnKind::Field(wanted)) {
-            let fields = table.columns().iter().filter(|column| column.kind == ColumnKind::Field(wanted));
-            let fields: Vec<_> = fields.map(|column| column.name.as_str()).collect();
-            let meant = closest(&self.field, fields.iter().copied());
-            let meant = meant.map_or_else(|| fields.join(", "), |meant| format!("did you mean {meant}?"));
-            return Some(format!("{} has no such field {:?}; {meant}", self.table, self.field));
+        match table.column(&self.field).map(|column| column.kind) {
+            Some(ColumnKind::Field(found)) if found == wanted => {}
+            Some(ColumnKind::Field(found)) => {
+                let (name, convert) = (self.name(), self.convert.word());
+                return Some(format!(
+                    "{name} is a {found:?} column, which convert: {convert} does not make; change it"
+                ));
+            }
+            _ => {
+                let fields = table.columns().iter().filter(|column| column.kind == ColumnKind::Field(wanted));
+                let fields: Vec<_> = fields.map(|column| column.name.as_str()).collect();
+                let meant = closest(&self.field, fields.iter().copied());
+                let meant = meant.map_or_else(|| fields.join(", "), |meant| format!("did you mean {meant}?"));
+                return Some(format!("{} has no such field {:?}; {meant}", self.table, self.field));
+            }
         }
         let is_tag = |name: &&String| {
             table.column(name).is_none_or(|column| column.kind != ColumnKind::Tag)
@@ -222,15 +261,35 @@ impl Metric {
     }
 }
 
-/// What is wrong with metrics, one by one and together.
-pub(super) fn wrong(metrics: &[Metric]) -> Vec<String> {
+/// What is wrong with metrics, one by one, together, and beside the groups that are chosen.
+pub(super) fn wrong(
+    metrics: &[Metric],
+    groups: &[String],
+    settle_by: SettleBy,
+    resolution: Option<Span>,
+) -> Vec<String> {
     let mut wrong: Vec<String> = metrics.iter().filter_map(Metric::wrong).collect();
-    if wrong.is_empty()
-        && let Err(error) = tables(metrics)
-    {
+    if !wrong.is_empty() {
+        return wrong;
+    }
+    wrong.extend(metrics.iter().filter_map(|metric| apart::builtin_beside(metric, groups)));
+    for (number, one) in metrics.iter().enumerate() {
+        wrong.extend(metrics[number + 1..].iter().find_map(|other| apart::one_column(one, other)));
+    }
+    wrong.extend(apart::too_many(metrics, settle_by, resolution));
+    if let Err(error) = tables(metrics) {
         wrong.push(format!("{}; choose other names", error.reason()));
     }
     wrong
+}
+
+/// Two tags of instances that would be one column.
+pub(super) fn twice(tags: &[String], column: impl Fn(&str) -> String) -> Option<String> {
+    let mut columns = BTreeMap::new();
+    tags.iter().find_map(|tag| {
+        let before = columns.insert(column(tag), tag)?;
+        Some(format!("{before:?} and {tag:?} are one column {}; leave one of them out", column(tag)))
+    })
 }
 
 /// The tables that metrics make beside those that are built in.
@@ -280,7 +339,50 @@ mod tests {
     use crate::yaml;
 
     fn told(text: &str) -> String {
-        wrong(&[yaml::from_str(text).unwrap()]).join(" | ")
+        told_of(&[text])
+    }
+
+    fn told_of(texts: &[&str]) -> String {
+        let metrics: Vec<Metric> = texts.iter().map(|text| yaml::from_str(text).unwrap()).collect();
+        wrong(&metrics, &["basic".into(), "agent".into()], SettleBy::Values, None).join(" | ")
+    }
+
+    #[test]
+    fn two_figures_of_one_column_are_refused() {
+        let app = "table: app, field: hits, namespace: MyApp, metric: Hits, statistic: Sum";
+        let with = |more: &str| format!("{{ {app}, {more} }}");
+        let (web, all) = (with("dimensions: { Service: web }"), with("dimensions: { Service: '*' }"));
+        assert!(told_of(&[&web, &all]).contains("app.hits is there twice"), "{}", told_of(&[&web, &all]));
+        let db = with("dimensions: { Service: 'db-*' }");
+        assert_eq!(told_of(&[&web, &db]), "");
+        assert_eq!(told_of(&[&web, &web.replace("field: hits", "field: more")]), "");
+
+        let builtin = "{ table: cpu, field: utilization, namespace: AWS/EC2, metric: CPUUtilization, \
+                       statistic: Maximum, convert: percent, dimensions: { InstanceId: '*' }, resource: InstanceId }";
+        assert!(told(builtin).contains("what the group basic makes of CPUUtilization"), "{}", told(builtin));
+        assert_eq!(
+            told(&builtin.replace("field: utilization", "field: utilization_max")),
+            "",
+            "it is not chosen"
+        );
+        let guest = builtin.replace("AWS/EC2", "MyApp");
+        assert!(told(&guest).contains("what the group agent makes of cpu_usage_active"), "{}", told(&guest));
+        assert_eq!(told(&guest.replace(", resource: InstanceId", "")), "");
+
+        let many: Vec<String> =
+            (0..501).map(|number| web.replace("hits", &format!("hits_{number}"))).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(told_of(&many[..500]), "");
+        assert!(told_of(&many).contains("take 501 queries"), "{}", told_of(&many));
+    }
+
+    #[test]
+    fn tags_that_are_one_column_are_refused() {
+        let tags = |tags: &[&str]| -> Option<String> {
+            twice(&tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>(), str::to_lowercase)
+        };
+        assert!(tags(&["env", "team", "Env"]).unwrap().contains("\"env\" and \"Env\" are one column env"));
+        assert_eq!(tags(&["env", "team"]), None);
     }
 
     #[test]
@@ -309,6 +411,16 @@ mod tests {
             (format!("{{ {good}, period: 90s }}"), "whole minutes"),
             (good.replace("statistic: p99", "statistic: best"), "is no statistic"),
             (good.replace("table: app", "table: cpu"), "no such field"),
+            (
+                good.replace("table: app, field: latency_p99", "table: memory, field: used_bytes, convert: flag"),
+                "which convert: flag does not make",
+            ),
+            (format!("{good}, limit: 0"), "limit of 0"),
+            (
+                "table: app, field: a, namespace: A, expression: b + c, inputs: { b: { metric: X, statistic: Sum } }"
+                    .to_owned(),
+                "\"c\" is not among its inputs",
+            ),
             (good.replace("namespace: MyApp, ", ""), "no namespace"),
         ] {
             let text = if text.starts_with('{') { text } else { format!("{{ {text} }}") };
