@@ -9,6 +9,7 @@ mod estimate;
 mod identity;
 mod inventory;
 mod job;
+mod lag;
 mod listed;
 mod listing;
 mod machine;

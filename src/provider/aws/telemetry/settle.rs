@@ -7,14 +7,12 @@
 //!
 //! Remembered are the values that are not final: a few for each figure.
 
+use super::lag::Lag;
+
 /// Points that may not be final are remembered up to this many; of one that fails for long the older are handed on again.
 const REMEMBERED: usize = 240;
 /// A point that was read only once is final at this multiple of the settle time.
 const CERTAIN: i64 = 3;
-/// The longest that what is learned may make the settle time, in seconds.
-const LONGEST: i64 = 3_600;
-/// What was learned counts half after a day without another late change, in seconds.
-const HALVED: i64 = 86_400;
 /// What fails for longer holds the shard's mark back no more, in seconds.
 const HELD: i64 = 12 * 3_600;
 
@@ -40,18 +38,6 @@ pub(super) struct Seen {
     failed: Vec<usize>,
     /// Since when no reading was whole, if it is so.
     failing: Option<i64>,
-}
-
-/// How a namespace publishes, as far as it was seen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Lag {
-    /// The settle time that the mapping gives, in seconds.
-    base: i64,
-    /// The latest change that was seen, in seconds after the end of its period, and when that was.
-    revised: i64,
-    noticed: i64,
-    /// How long after the end of its period the newest point was there; smoothed.
-    pub(super) published: Option<f64>,
 }
 
 impl Grid {
@@ -98,29 +84,6 @@ impl Grid {
     fn at(&self, time: i64) -> Option<&[f64]> {
         let row = usize::try_from((time - self.first).div_euclid(self.period.max(1))).ok()?;
         (row < self.rows() && self.time(row) == time).then(|| self.row(row))
-    }
-}
-
-impl Lag {
-    pub(super) fn new(base: i64) -> Self {
-        Self { base, revised: 0, noticed: 0, published: None }
-    }
-
-    /// How old a point has to be, in seconds: as the mapping says, or longer if points were seen to change later.
-    fn settle(&mut self, now: i64) -> i64 {
-        if now - self.noticed >= HALVED {
-            (self.revised, self.noticed) = (self.revised / 2, now);
-        }
-        self.base.max((self.revised + self.base / 2).min(LONGEST))
-    }
-
-    fn revised(&mut self, age: i64, now: i64) {
-        (self.revised, self.noticed) = (self.revised.max(age), now);
-    }
-
-    fn first_seen(&mut self, age: i64) {
-        let age = age as f64;
-        self.published = Some(self.published.map_or(age, |known| known + (age - known) / 16.0));
     }
 }
 
@@ -297,8 +260,6 @@ mod tests {
         young.take(&mut grid([1.0, 2.0]), Vec::new(), 100, &mut lag);
         young.take(&mut grid([1.0, 3.0]), Vec::new(), 1_700, &mut lag);
         assert_eq!(lag.settle(1_700), 1_640 + BASE / 2, "this was revised");
-        assert_eq!(lag.settle(1_700 + HALVED), 1_640 / 2 + BASE / 2, "long ago");
-        assert_eq!(lag.settle(1_700 + 2 * HALVED), 1_640 / 4 + BASE / 2);
     }
 
     #[test]

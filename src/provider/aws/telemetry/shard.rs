@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::lag::Lag;
 use super::part::Part;
 use super::place::Place;
-use super::settle::{Lag, Seen};
+use super::settle::Seen;
 use super::target::Target;
 
 /// A part of a region, or its inventory.
