@@ -192,9 +192,16 @@ async fn expressions_are_calculated_or_named_as_not_supported() {
         ("e0 + 1", 4.0),
         ("m1 * MAX(m2)", 12.0),
     ];
-    let wrong = ["FILL(m1, 0)", "m1 +", "nothing", "1 + 1", "[m1, m2]", "SELECT AVG(x) FROM y", "e11 + 1"];
+    let wrong = ["FILL(m1, 0)", "m1 +", "1 + 1", "[m1, m2]", "e10 + 1"];
     for (at, text) in right.iter().map(|(text, _)| *text).chain(["m1 / m3"]).chain(wrong).enumerate() {
         queries.push(expression(&format!("e{at}"), text));
+    }
+    // One name that is not there, or a bracket that does not close, and nothing is answered.
+    for refused in ["nothing", "SELECT AVG(x) FROM y", "m1 / (m2", "[m1, m2)"] {
+        let mut queries = queries.clone();
+        queries.push(expression("bad", refused));
+        let refusal = client.call("GetMetricData", input(queries, T - 600, T - 300)).await.unwrap_err();
+        assert_eq!(refusal, ("ValidationError".into(), 400), "{refused}");
     }
     let found = client.get(queries, T - 600, T - 300).await;
     assert_eq!(found.len(), right.len() + 1 + wrong.len());

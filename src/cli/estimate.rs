@@ -49,17 +49,28 @@ pub fn run(args: Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(BAD_INPUT));
         }
     };
-    let mut sources = Vec::new();
+    let (mut sources, mut failed) = (Vec::new(), Vec::new());
     for (name, source) in &config.sources {
         if let SourceKind::Aws(aws) = &source.kind {
-            let answer = super::runtime()?.block_on(Box::pin(estimate(aws, source.every.0, args.assume)))?;
-            sources.push((name.clone(), answer));
+            match super::runtime()?.block_on(Box::pin(estimate(aws, source.every.0, args.assume))) {
+                Ok(answer) => sources.push((name.clone(), answer)),
+                Err(error) => failed.push((name.clone(), error)),
+            }
         }
     }
     if sources.is_empty() {
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(error);
+        }
         let reason = "it has no source of type aws; the others cost nothing";
         return Err(Error::invalid("estimate", reason).with_resource(args.file.display().to_string()));
     }
+    // One that fails does not hide the others.
+    sources.extend(
+        failed.into_iter().map(|(name, error)| {
+            (name, Estimate { stretch: 1.0, faults: vec![error], ..Estimate::default() })
+        }),
+    );
     super::print(&match args.format {
         Format::Text => text(&sources),
         Format::Json => json(&sources)?,
@@ -130,6 +141,9 @@ fn text(sources: &[(String, Estimate)]) -> String {
         for fault in &estimate.faults {
             let _ = writeln!(text, "  not complete: {}", fault.chain());
         }
+        for hint in &estimate.hints {
+            let _ = writeln!(text, "  note: {hint}");
+        }
     }
     text
 }
@@ -153,6 +167,7 @@ fn json(sources: &[(String, Estimate)]) -> Result<String> {
             json!({
                 "source": name, "usd_per_month": estimate.usd(), "stretch": estimate.stretch,
                 "list_metrics_calls_per_month": estimate.listings, "parts": lines, "faults": faults,
+                "hints": estimate.hints,
             })
         })
         .collect();
@@ -180,10 +195,12 @@ mod tests {
             calls: 8_640.0,
             usd: 6.048,
         };
-        let estimate = Estimate { lines: vec![line], listings: 0.0, stretch: 2.0, faults: Vec::new() };
+        let hints = vec!["no series is of app.hits".into()];
+        let estimate = Estimate { lines: vec![line], stretch: 2.0, hints, ..Estimate::default() };
         let sources = [("cloud".to_owned(), estimate)];
         let told = text(&sources);
         assert!(told.contains("cloud   123456789012  eu-west-1  AWS/EC2    1m      5m"), "{told}");
+        assert!(told.ends_with("\n  note: no series is of app.hits\n"), "{told}");
         assert!(told.contains("cloud: 6.05 USD in 30 days, as the budget wants"), "{told}");
         let object: serde_json::Value = serde_json::from_str(&json(&sources).unwrap()).unwrap();
         assert_eq!(object["sources"][0]["parts"][0]["metrics"], 70);

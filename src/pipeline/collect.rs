@@ -241,7 +241,10 @@ impl Source {
                 return Ok(None);
             }
         }
-        self.collected(shard, &faults);
+        // Where nothing was asked for yet, what failed before is neither over nor still so.
+        if reached > window.start || window.end <= window.start {
+            self.collected(shard, &faults);
+        }
         Ok(Some(reached))
     }
 

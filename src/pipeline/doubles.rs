@@ -67,6 +67,8 @@ pub(super) fn parcel(rows: usize) -> Parcel {
 pub(super) enum Act {
     Rows(usize),
     Fault(usize),
+    /// It is not time to ask.
+    Idle,
     Fail,
     Panic,
     Hang,
@@ -122,6 +124,10 @@ impl Collector for TestSource {
             Act::Fault(rows) => {
                 collection.faults.push(Error::unavailable("read", "one disk is stuck"));
                 rows
+            }
+            Act::Idle => {
+                collection.reached = Some(window.start);
+                0
             }
             Act::Fail => return Err(Error::unavailable("poll", "down")),
             Act::Panic => panic!("on purpose"),

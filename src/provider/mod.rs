@@ -90,7 +90,7 @@ pub struct Collection {
     /// What failed beside the rows that came: one bad guest or disk never costs the others.
     pub faults: Vec<Error>,
     /// Up to when what was read will not change any more, in nanoseconds since 1970 UTC; the next window begins there, and
-    /// rows that come again replace those of the first time. All of the window if left out.
+    /// rows that come again replace those of the first time. All of the window if left out; its start if nothing was asked.
     pub reached: Option<i64>,
 }
 

@@ -127,3 +127,23 @@ async fn a_metric_that_appears_is_read_from_its_beginning() {
     let truth = rig.cloudwatch.truth_points(&key("Hits", "web"), T, T + 3_600, 60, "Sum");
     assert_eq!(near(&stored, truth.map(|(time, value)| (time + 60, value))), 50);
 }
+
+/// The mark of a source that had nothing to read is at now; what appears after a restart was there before it.
+#[tokio::test]
+async fn a_metric_that_appears_after_a_restart_is_read_from_its_beginning_too() {
+    let rig = Rig::new().await;
+    rig.cloudwatch.quotas(|quotas| quotas.unlisted = 900);
+    rig.cloudwatch.add(SeriesSpec { born: T + 3_000, ..SeriesSpec::new(key("Hits", "web")) });
+    let list = json!([{
+        "namespace": "App", "metric": "Hits", "statistic": "Sum", "table": "app", "field": "hits",
+        "dimensions": { "Service": "web" },
+    }]);
+    let config = Config { metrics: metrics(list), groups: vec![], ..rig.config() };
+    let mut source = Source::new(&config, 60);
+    source.run(&rig, T + 60, T + 3_600).await;
+    source.restart(&config);
+    source.run(&rig, T + 3_960, T + 6_000).await;
+    let stored = source.values("app", "Service=web", &[], "hits");
+    let truth = rig.cloudwatch.truth_points(&key("Hits", "web"), T, T + 4_800, 60, "Sum");
+    assert_eq!(near(&stored, truth.map(|(time, value)| (time + 60, value))), 30);
+}

@@ -41,6 +41,69 @@ async fn complaint_8_what_is_gone_ends_with_a_last_word_and_without_invented_val
     assert_eq!(source.words("events", &gone, "state"), [(T + 1_800, "Deleted".to_owned())]);
 }
 
+/// An event is of its time: what an instance is today is not what it was then.
+#[tokio::test]
+async fn events_and_last_words_are_of_what_happened_since_the_source_began() {
+    let rig = Rig::new().await;
+    for (id, state, at) in [("i-1", "terminated", T - 1_800), ("i-2", "terminated", T + 120)] {
+        let mut one = Instance { launched: T - 7_200, ..Instance::running(id) };
+        one.end(state, at);
+        rig.ec2.put(OWN, REGION, one);
+    }
+    let mut stopped = Instance { launched: T + 60, ..Instance::running("i-3") };
+    stopped.end("stopped", T + 200);
+    rig.ec2.put(OWN, REGION, stopped);
+    let mut source = Source::new(&rig.config(), 300);
+    source.run(&rig, T + 300, T + 900).await;
+    assert_eq!(source.words("status", "i-1", "state"), [], "it was gone before");
+    assert_eq!(source.words("status", "i-2", "state").len(), 1);
+    assert_eq!(source.words("events", "i-3", "state"), [(T + 200, "Stopped".to_owned())]);
+    let started = source
+        .rows
+        .keys()
+        .filter(|(table, tags, time)| table == "events" && tags.contains("event=started") && *time == T + 60);
+    assert_eq!(started.count(), 1);
+}
+
+/// Rows of the inventory that a sink lost come again with the next.
+#[tokio::test]
+async fn events_and_last_words_that_were_lost_come_again() {
+    let rig = Rig::new().await;
+    let fleet = rig.fleet(1, Monitoring::Basic, "f");
+    let mut source = Source::new(&rig.config(), 300);
+    source.run(&rig, T + 300, T + 1_800).await;
+    rig.ec2.change(OWN, REGION, &fleet.id(0), |one| one.end("terminated", T + 1_900));
+    let marks = source.marks.clone();
+    source.run(&rig, T + 2_100, T + 2_100).await;
+    source.rows.retain(|(.., time), _| *time <= T + 1_800);
+    source.texts.retain(|(.., time), _| *time <= T + 1_800);
+    source.marks = marks;
+    source.run(&rig, T + 2_400, T + 3_600).await;
+    assert_eq!(source.words("events", &fleet.id(0), "state"), [(T + 1_900, "Deleted".to_owned())]);
+    let states = source.words("status", &fleet.id(0), "state");
+    assert_eq!(states.last(), Some(&(T + 2_400, "Deleted".to_owned())), "once, when it arrives");
+}
+
+/// Agents can be told to leave the device out.
+#[tokio::test]
+async fn file_systems_without_a_device_are_rows_too() {
+    let rig = Rig::new().await;
+    rig.ec2.put(OWN, REGION, Instance::running("i-1"));
+    for path in ["/", "/data"] {
+        let pairs = [("InstanceId", "i-1"), ("path", path), ("fstype", "xfs")];
+        rig.cloudwatch.add(SeriesSpec::new(SeriesKey::new(
+            OWN,
+            REGION,
+            "CWAgent",
+            "disk_used_percent",
+            &pairs,
+        )));
+    }
+    let mut source = Source::new(&Config { groups: vec!["agent".into()], ..rig.config() }, 60);
+    source.run(&rig, T + 60, T + 1_200).await;
+    assert!(source.values("filesystem", "i-1", &["mountpoint=/data"], "utilization").len() > 10);
+}
+
 #[tokio::test]
 async fn an_instance_that_starts_is_measured_from_its_first_point_on() {
     let rig = Rig::new().await;

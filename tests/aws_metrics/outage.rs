@@ -116,3 +116,29 @@ async fn the_mark_never_passes_a_point_that_may_change() {
         }
     }
 }
+
+/// Periods that divide no day, and a stop that takes several windows.
+#[tokio::test]
+async fn a_long_stop_is_read_once_whatever_the_resolution() {
+    const DAY: i64 = 86_400;
+    let rig = Rig::new().await;
+    let fleet = rig.fleet(1, Monitoring::Detailed, "7");
+    let config = barograph::provider::aws::Config {
+        resolution: Some(barograph::model::Span::seconds(420)),
+        groups: vec!["cpu_max".into()],
+        ..rig.config()
+    };
+    let mut source = Source::new(&config, 420);
+    source.run(&rig, T + 420, T + 4_200).await;
+    source.restart(&config);
+    rig.cloudwatch.forget_counters();
+    let end = T + 25 * DAY;
+    source.run(&rig, end, end).await;
+    let mark = source.marks.iter().find(|(shard, _)| shard.ends_with("AWS/EC2/420")).unwrap().1;
+    assert!(*mark > (end - 7_200) * SECOND, "in one go, up to T+{}", mark / SECOND - T);
+    let calls = rig.cloudwatch.counters().calls_of("GetMetricData");
+    assert!(calls <= 6, "ten days each, those of coarser points apart: {calls}");
+    let stored = source.values("cpu", &fleet.id(0), &[], "utilization_max");
+    let fine = stored.range(end - 14 * DAY..=end).filter(|(time, _)| *time % 420 == 0).count();
+    assert!(fine as i64 >= (14 * DAY - 7_200) / 420, "{fine}");
+}

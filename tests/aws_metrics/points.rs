@@ -134,3 +134,18 @@ async fn what_is_forbidden_is_told_once_an_hour_and_the_rest_goes_on() {
     assert!(others.len() > 8, "the row's other figures come");
     assert!(source.values("disk", &fleet.id(1), &[], "write_bytes_per_second").is_empty());
 }
+
+/// AWS may answer in more pages than were counted on.
+#[tokio::test]
+async fn pages_of_an_answer_are_put_together_and_billed_once() {
+    let rig = Rig::new().await;
+    let fleet = rig.fleet(4, Monitoring::Detailed, "9");
+    rig.cloudwatch.quotas(|quotas| quotas.datapoints = 50);
+    let mut source = Source::new(&rig.config(), 300);
+    source.run(&rig, T + 300, T + 3_600).await;
+    let counters = rig.cloudwatch.counters();
+    assert!(counters.calls_of("GetMetricData") > 4 * 12, "{:?}", counters.calls);
+    assert!(counters.billed_pages[OWN] > counters.billed[OWN]);
+    assert_eq!(source.collector.spent().billed, counters.billed[OWN]);
+    compare(&rig, &source, &fleet, Monitoring::Detailed, T, T + 2_400);
+}

@@ -1,7 +1,7 @@
 //! EC2 as far as measuring needs it: descriptions of instances, volumes and types in XML, page by page; and STS as far as
-//! taking on a role. What there is is set by the test.
+//! taking on a role and saying whose a key is. What there is is set by the test.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,8 +56,8 @@ struct World {
     accounts: HashMap<String, String>,
     /// By account and region.
     places: HashMap<(String, String), BTreeMap<String, Instance>>,
-    /// Actions that a policy denies, everywhere or in a region.
-    denied: BTreeSet<String>,
+    /// Actions that are refused, everywhere or in a region, and the code of the refusal.
+    refused: BTreeMap<String, &'static str>,
     calls: BTreeMap<String, u64>,
 }
 
@@ -100,12 +100,16 @@ impl Ec2 {
     }
 
     pub fn deny(&self, action: &str, denied: bool) {
-        let mut world = self.world.lock();
         if denied {
-            world.denied.insert(action.into())
+            self.refuse(action, "UnauthorizedOperation");
         } else {
-            world.denied.remove(action)
-        };
+            self.world.lock().refused.remove(action);
+        }
+    }
+
+    /// Until it is not denied any more.
+    pub fn refuse(&self, action: &str, code: &'static str) {
+        self.world.lock().refused.insert(action.into(), code);
     }
 
     pub fn calls(&self, action: &str) -> u64 {
@@ -139,8 +143,11 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body
     let Some(account) = world.accounts.get(key).cloned() else {
         return refusal("AuthFailure", "AWS was not able to validate the provided access credentials");
     };
-    if world.denied.contains(&action) || world.denied.contains(&format!("{action} {region}")) {
-        return refusal("UnauthorizedOperation", "You are not authorized to perform this operation.");
+    if let Some(code) = world.refused.get(&action).or(world.refused.get(&format!("{action} {region}"))) {
+        return refusal(code, "It is refused.");
+    }
+    if action == "GetCallerIdentity" {
+        return (StatusCode::OK, identity(&account)).into_response();
     }
     let empty = BTreeMap::new();
     let place = world.places.get(&(account, region)).unwrap_or(&empty);
@@ -167,8 +174,12 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body
             page("DescribeVolumes", "volumeSet", &items, from + size, all.len())
         }
         "DescribeInstanceTypes" => {
-            let names = (1..).map_while(|number| parameters.get(&format!("InstanceType.{number}")));
-            let items: String = names.map(|name| size_of(name)).collect();
+            let wanted = filters(&parameters);
+            let names =
+                wanted.iter().filter(|(name, _)| name == "instance-type").flat_map(|(_, names)| names);
+            // As EC2 does: of a type that it does not know it says nothing.
+            let items: String =
+                names.filter(|name| !name.starts_with("z9")).map(|name| size_of(name)).collect();
             page("DescribeInstanceTypes", "instanceTypeSet", &items, 1, 1)
         }
         _ => return refusal("InvalidAction", "The action is not known to this fake."),
@@ -198,6 +209,14 @@ fn assumed(key: &str) -> String {
          <AssumedRoleId>A:b</AssumedRoleId><Arn>arn:aws:sts::1:assumed-role/a/b</Arn></AssumedRoleUser><Credentials>\
          <AccessKeyId>{key}</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
          <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+    )
+}
+
+fn identity(account: &str) -> String {
+    format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+         <Arn>arn:aws:iam::{account}:user/test</Arn><UserId>A</UserId><Account>{account}</Account>\
+         </GetCallerIdentityResult></GetCallerIdentityResponse>"
     )
 }
 

@@ -222,17 +222,16 @@ impl Config {
             );
             wrong.push(("groups", format!("there is no group {group:?}; {meant}")));
         }
-        wrong.extend(wanted::wrong(&self.metrics).into_iter().map(|reason| ("metrics", reason)));
+        let metrics = wanted::wrong(&self.metrics, &self.groups, self.settle_by, self.resolution);
+        wrong.extend(metrics.into_iter().map(|reason| ("metrics", reason)));
+        wrong.extend(wanted::twice(&self.tags, Self::column).map(|reason| ("tags", reason)));
         if let Some(bad) = self.tags.iter().find(|tag| !Table::is_name(&Self::column(tag))) {
             wrong.push(("tags", format!("{bad:?} makes no name of a column; leave it out")));
         }
         if self.resolution.is_some_and(|finest| finest.0.as_secs() < 60 || finest.0.as_secs() % 60 != 0) {
             wrong.push(("resolution", "it must be whole minutes; write for example 1m or 5m".into()));
         }
-        if self.budget.is_some_and(|budget| !budget.usd_per_month.is_finite() || budget.usd_per_month <= 0.0)
-        {
-            wrong.push(("budget", "it must be above 0; leave groups out to spend less".into()));
-        }
+        wrong.extend(self.budget.and_then(|budget| budget.wrong()).map(|reason| ("budget", reason)));
         if !(self.quota_share > 0.0 && self.quota_share <= 1.0) {
             wrong.push(("quota_share", "it must be above 0 and at most 1; write for example 0.8".into()));
         }

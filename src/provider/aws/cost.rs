@@ -26,6 +26,19 @@ pub struct Budget {
     pub usd_per_month: f64,
 }
 
+/// The least that a month of one metric a day costs, in dollars.
+const LEAST: f64 = 0.0003;
+
+impl Budget {
+    /// What is wrong with it.
+    pub(super) fn wrong(&self) -> Option<String> {
+        let good = self.usd_per_month.is_finite() && self.usd_per_month >= LEAST;
+        (!good).then(|| {
+            format!("it must be at least {LEAST}, which is one metric a day; leave groups out to spend less")
+        })
+    }
+}
+
 /// Limits of the account, where AWS has raised them. Each holds per region.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -99,6 +112,8 @@ pub struct Estimate {
     pub stretch: f64,
     /// What could not be found out.
     pub faults: Vec<Error>,
+    /// What may not be as it is meant.
+    pub hints: Vec<String>,
 }
 
 impl Estimate {
@@ -107,6 +122,9 @@ impl Estimate {
         self.lines.iter().map(|line| line.usd).sum()
     }
 }
+
+/// The most of a kind that can be assumed.
+const MOST: u64 = 1_000_000;
 
 impl FromStr for Assumed {
     type Err = String;
@@ -118,6 +136,9 @@ impl FromStr for Assumed {
             let number = number.trim().parse().map_err(|_| {
                 format!("{part:?} has no number; write for example instances=1000,detailed=200,volumes=2000")
             })?;
+            if number > MOST {
+                return Err(format!("{part:?} is more than can be assumed; write at most {MOST}"));
+            }
             match name.trim() {
                 "instances" => assumed.instances = number,
                 "detailed" => assumed.detailed = number,
@@ -148,6 +169,16 @@ mod tests {
             [("instances", "no number"), ("cows=1", "cannot be assumed"), ("detailed=1", "cannot be more")]
         {
             assert!(bad.parse::<Assumed>().unwrap_err().contains(word), "{bad}");
+        }
+        assert!("instances=1000000000000".parse::<Assumed>().unwrap_err().contains("write at most 1000000"));
+    }
+
+    #[test]
+    fn a_budget_buys_at_least_one_metric_a_day() {
+        for (usd_per_month, good) in
+            [(50.0, true), (0.0003, true), (0.0001, false), (-1.0, false), (f64::NAN, false)]
+        {
+            assert_eq!(Budget { usd_per_month }.wrong().is_none(), good, "{usd_per_month}");
         }
     }
 }

@@ -21,12 +21,16 @@ pub struct Faults {
     pub forbidden_ids: BTreeSet<String>,
     pub forbidden_namespaces: BTreeSet<String>,
     pub forbidden_accounts: BTreeSet<String>,
+    /// Words for which an expression, and all of the call with it, is refused.
+    pub wrong_words: BTreeSet<String>,
     /// Operations that a policy denies to everybody, and accounts to which it denies all.
     pub denied: BTreeSet<String>,
     /// Accounts of which every call is throttled, as when others in them use up the quota.
     pub throttled_accounts: BTreeSet<String>,
     /// Before every answer.
     pub latency: Duration,
+    /// Regions that accept calls and never answer.
+    pub hanging: BTreeSet<String>,
 }
 
 /// By operation, account and region.
@@ -56,6 +60,8 @@ pub struct Counters {
     /// Most queries in a call, and most datapoints in an answer.
     pub largest_call: usize,
     pub largest_answer: usize,
+    /// Calls that were on their way at once, at most.
+    pub most_at_once: usize,
 }
 
 impl Counters {

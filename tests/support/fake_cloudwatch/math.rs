@@ -21,6 +21,32 @@ enum Value {
     Lines(Vec<Line>),
 }
 
+/// What CloudWatch refuses a whole request for: brackets that do not close, and names that no query has.
+pub fn refused(expression: &str, has: impl Fn(&str) -> bool) -> Option<String> {
+    let mut open = Vec::new();
+    let (mut quote, mut word) = (None, String::new());
+    for next in expression.chars().chain([' ']) {
+        if quote.is_none() && (next.is_ascii_alphanumeric() || next == '_') {
+            word.push(next);
+            continue;
+        }
+        let name = std::mem::take(&mut word);
+        if name.starts_with(|first: char| first.is_ascii_lowercase()) && !has(&name) {
+            return Some(format!("unknown id '{name}'"));
+        }
+        match next {
+            '"' | '\'' if quote == Some(next) => quote = None,
+            '"' | '\'' if quote.is_none() => quote = Some(next),
+            '(' | '[' if quote.is_none() => open.push(if next == '(' { ')' } else { ']' }),
+            ')' | ']' if quote.is_none() && open.pop() != Some(next) => {
+                return Some(format!("unexpected '{next}'"));
+            }
+            _ => {}
+        }
+    }
+    (quote.is_some() || !open.is_empty()).then(|| "unexpected end".into())
+}
+
 /// The one series that an expression is.
 pub fn evaluate(expression: &str, lines: &mut dyn Lines) -> Result<Line, String> {
     let mut parser = Parser { rest: expression, lines, depth: 0 };

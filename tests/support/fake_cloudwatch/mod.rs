@@ -79,6 +79,7 @@ impl Fake {
             faults: RwLock::default(),
             random: parking_lot::Mutex::new(fastrand::Rng::with_seed(settings.seed)),
             counters: parking_lot::Mutex::default(),
+            on_their_way: std::sync::atomic::AtomicUsize::new(0),
         });
         let app = Router::new().fallback(server::answer).with_state(Arc::clone(&server));
         let app = app.layer(DefaultBodyLimit::disable());

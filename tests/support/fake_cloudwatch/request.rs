@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::cbor::Item;
+use super::math;
 use super::stat::Stat;
 use super::wire::Refusal;
 
@@ -64,6 +65,13 @@ impl<'a> Request<'a> {
         let mut ids = HashSet::with_capacity(queries.len());
         if let Some(twice) = queries.iter().find(|query| !ids.insert(query.id)) {
             return Err(Refusal::validation(format!("The Id {} is there more than once.", twice.id)));
+        }
+        for query in &queries {
+            if let What::Expression(text) = query.what
+                && let Some(why) = math::refused(text, |id| ids.contains(id))
+            {
+                return Err(Refusal::validation(format!("Error in expression '{}': {why}", query.id)));
+            }
         }
         let limit = match item.number_at("MaxDatapoints") {
             None => None,

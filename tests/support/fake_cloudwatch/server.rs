@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -28,6 +29,25 @@ pub struct Server {
     pub faults: RwLock<Faults>,
     pub random: Mutex<fastrand::Rng>,
     pub counters: Mutex<Counters>,
+    pub on_their_way: AtomicUsize,
+}
+
+/// A call from its beginning to its end.
+struct OnItsWay<'a>(&'a Server);
+
+impl<'a> OnItsWay<'a> {
+    fn begin(server: &'a Server) -> Self {
+        let calls = server.on_their_way.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut counters = server.counters.lock();
+        counters.most_at_once = counters.most_at_once.max(calls);
+        Self(server)
+    }
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.0.on_their_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Who calls what.
@@ -64,6 +84,7 @@ pub async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let _on_its_way = OnItsWay::begin(&server);
     let latency = server.faults.read().latency;
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
@@ -73,6 +94,9 @@ pub async fn answer(
         Err(refusal) => return refusal.response(&headers),
     };
     call.count(&mut server.counters.lock().calls);
+    if server.faults.read().hanging.contains(&call.region) {
+        std::future::pending::<()>().await;
+    }
     let broken = match server.checked(&call, &headers, &body) {
         Ok(body) => return wire::response(200, body),
         Err(broken) => broken,
@@ -152,6 +176,13 @@ impl Server {
 
     fn get(&self, call: &Call, quotas: &Quotas, faults: &Faults, item: &Item<'_>) -> Result<Vec<u8>, Broken> {
         let request = Request::read(item, quotas.queries)?;
+        for query in &request.queries {
+            if let What::Expression(text) = query.what
+                && faults.wrong_words.iter().any(|word| text.contains(word))
+            {
+                return Err(Refusal::validation(format!("Error in expression '{}'", query.id)).into());
+            }
+        }
         let now = self.clock.now();
         // No page asks for more than a page, so that a long range is slow and not impossible.
         let limit = request.limit.unwrap_or(quotas.datapoints).min(quotas.datapoints);

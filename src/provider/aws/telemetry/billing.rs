@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::super::cost::BilledBy;
-use super::target::Ask;
+use super::calls::Heard;
 use crate::telemetry::{ComponentLabel, Telemetry};
 
 /// Dollars for each metric that GetMetricData is asked for; from AWS's price page.
@@ -16,10 +18,10 @@ pub(super) const USD_PER_METRIC: f64 = 0.01 / 1_000.0;
 /// Seconds of the month that budgets and estimates are for.
 pub(super) const MONTH: f64 = 30.0 * 86_400.0;
 
-/// Metrics that one request for a resource is billed as.
-pub(super) fn billed(ask: &Ask, by: BilledBy) -> u64 {
+/// What it is billed when one request asks for these metrics and statistics of a resource.
+pub(super) fn billed<'a>(metrics: impl IntoIterator<Item = (&'a str, &'a str)>, by: BilledBy) -> u64 {
     let mut statistics: HashMap<&str, u64> = HashMap::new();
-    for (metric, _) in ask.metrics() {
+    for (metric, _) in metrics {
         *statistics.entry(metric).or_default() += 1;
     }
     let counted = statistics.values().map(|count| match by {
@@ -47,6 +49,13 @@ struct Counts {
 struct Shown {
     telemetry: Telemetry,
     label: ComponentLabel,
+}
+
+/// A source and what it reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LagLabel {
+    component: String,
+    namespace: String,
 }
 
 /// Counts at one time.
@@ -90,29 +99,41 @@ impl Meter {
         );
     }
 
-    pub(super) fn called(&self) {
-        self.0.calls.fetch_add(1, Ordering::Relaxed);
-        self.count("barograph_aws_get_metric_data_calls", "Calls of GetMetricData", 1);
-    }
-
-    pub(super) fn listed(&self) {
-        self.0.listings.fetch_add(1, Ordering::Relaxed);
-        self.count("barograph_aws_list_metrics_calls", "Calls of ListMetrics", 1);
-    }
-
-    pub(super) fn throttled(&self, times: u64) {
-        if times > 0 {
-            self.0.throttles.fetch_add(times, Ordering::Relaxed);
-            self.count("barograph_aws_throttles", "Times that AWS said it was asked too often", times);
+    /// Of GetMetricData.
+    pub(super) fn got(&self, heard: Heard) {
+        match heard {
+            Heard::Called => {
+                self.0.calls.fetch_add(1, Ordering::Relaxed);
+                self.count("barograph_aws_get_metric_data_calls", "Calls of GetMetricData", 1);
+            }
+            Heard::Throttled => self.throttled(),
         }
     }
 
+    /// Of ListMetrics.
+    pub(super) fn listed(&self, heard: Heard) {
+        match heard {
+            Heard::Called => {
+                self.0.listings.fetch_add(1, Ordering::Relaxed);
+                self.count("barograph_aws_list_metrics_calls", "Calls of ListMetrics", 1);
+            }
+            Heard::Throttled => self.throttled(),
+        }
+    }
+
+    fn throttled(&self) {
+        self.0.throttles.fetch_add(1, Ordering::Relaxed);
+        self.count("barograph_aws_throttles", "Times that AWS said it was asked too often", 1);
+    }
+
     /// How late the newest points of a namespace are.
-    pub(super) fn lag(&self, seconds: f64) {
+    pub(super) fn lag(&self, namespace: &str, seconds: f64) {
+        let Some(Shown { telemetry, label }) = &*self.0.shown.lock() else { return };
         let help = "How long after the end of its period CloudWatch has a point, as it was seen last";
-        self.gauge("barograph_aws_publication_lag_seconds", help, |gauge| {
-            gauge.set(seconds);
-        });
+        let name = "barograph_aws_publication_lag_seconds";
+        let lags = telemetry.shared(name, help, Family::<LagLabel, Gauge<f64, AtomicU64>>::default);
+        let label = LagLabel { component: label.component.clone(), namespace: namespace.to_owned() };
+        lags.get_or_create(&label).set(seconds);
     }
 
     /// How many times as long as wanted it is between two collections, for the budget.
@@ -166,8 +187,12 @@ mod tests {
             what: What::Expression { text: "a/b".into(), inputs },
             to: None,
         });
-        assert_eq!(billed(&ask, BilledBy::Statistic), 9);
-        assert_eq!(billed(&ask, BilledBy::FiveStatistics), 5, "six are two, and the others one each");
+        assert_eq!(billed(ask.metrics(), BilledBy::Statistic), 9);
+        assert_eq!(
+            billed(ask.metrics(), BilledBy::FiveStatistics),
+            5,
+            "six are two, and the others one each"
+        );
     }
 
     #[test]
@@ -175,10 +200,15 @@ mod tests {
         let (meter, telemetry) = (Meter::default(), Telemetry::default());
         meter.show(&telemetry, "cloud");
         meter.bill(5_000);
-        meter.called();
+        meter.got(Heard::Called);
+        for (namespace, seconds) in [("AWS/EC2", 90.0), ("App", 30.0)] {
+            meter.lag(namespace, seconds);
+        }
         assert_eq!(meter.spent(), Spent { billed: 5_000, calls: 1, usd: 0.05, ..Spent::default() });
         let text = telemetry.encode();
         assert!(text.contains("barograph_aws_billed_metrics_total{component=\"cloud\"} 5000"), "{text}");
         assert!(text.contains("barograph_aws_cost_dollars{component=\"cloud\"} 0.05"), "{text}");
+        let lag = "barograph_aws_publication_lag_seconds{component=\"cloud\",namespace=\"AWS/EC2\"} 90";
+        assert!(text.contains(lag), "each namespace has its own: {text}");
     }
 }

@@ -1,7 +1,7 @@
 //! Measures instances and volumes by CloudWatch: one shard for each namespace and period of each region of each account, so
 //! that each has a durable mark of its own, and one for the inventory of each region.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,18 +20,18 @@ use super::budget::Purse;
 use super::mapping::Mapping;
 use super::part::{Part, parts, settle};
 use super::place::Place;
+use super::ranges::LONGEST;
 use super::read::{Context, Reading};
 use super::shard::{Asked, ShardState};
-use super::target::Target;
-use super::targets::Maker;
+use super::targets::{Found, Maker};
 use crate::provider::{Collection, Collector, Shard, Window};
 use crate::telemetry::Telemetry;
 use crate::{Error, ErrorKind, Result};
 
 /// How long the answer to which regions there are is good.
 const REGIONS: Duration = Duration::from_secs(3_600);
-/// How much of the past one window may be: a day, of which a request in each step brings some megabytes.
-const LONGEST: Duration = Duration::from_secs(86_400);
+/// How much of the past one window may be: what a request may ask for, because each window is billed.
+const LONGEST_WINDOW: Duration = Duration::from_secs(LONGEST.unsigned_abs());
 
 /// Measures the instances and volumes of the accounts of one source.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl AwsCollector {
             context: Context {
                 mapping: Arc::new(Mapping::new(config)?),
                 meter: Meter::default(),
-                purse: Arc::new(Purse::new(config.budget.map(|budget| budget.usd_per_month))),
+                purse: Arc::new(Purse::new(config.budget.map(|budget| budget.usd_per_month), "")),
                 columns: config.tags.iter().map(|tag| Config::column(tag).into()).collect(),
                 every: 0,
             },
@@ -91,6 +91,8 @@ impl AwsCollector {
     #[must_use]
     pub fn of_source(mut self, name: &str, every: Duration, telemetry: &Telemetry) -> Self {
         self.context.every = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
+        let limit = self.config.budget.map(|budget| budget.usd_per_month);
+        self.context.purse = Arc::new(Purse::new(limit, name));
         self.context.meter.show(telemetry, name);
         self
     }
@@ -114,25 +116,8 @@ impl AwsCollector {
     ///
     /// # Errors
     /// AWS does not say what there is.
-    pub(super) async fn targets(
-        &self,
-        shard: &ShardState,
-        part: &Part,
-        now: i64,
-    ) -> Result<(Vec<Target>, Vec<Error>)> {
-        let (snapshot, faults) = shard.place.snapshot(now, now).await?;
-        let mut maker = Maker {
-            place: &shard.place,
-            mapping: &self.context.mapping,
-            part,
-            columns: &self.context.columns,
-            snapshot: Some(&snapshot),
-            now,
-            silent: false,
-            faults,
-        };
-        let targets = maker.targets().await?;
-        Ok((targets, maker.faults))
+    pub(super) async fn found(&self, shard: &ShardState, part: &Part, now: i64) -> Result<Found> {
+        Maker::look(&self.context, &shard.place, part, now, now).await?.targets().await
     }
 
     /// The shards of one account.
@@ -184,14 +169,26 @@ impl Collector for AwsCollector {
     async fn discover(&self) -> Result<Vec<Shard>> {
         let all = join_all(self.accounts.iter().map(|account| self.account(account))).await;
         let (mut found, mut errors) = (Vec::new(), Vec::new());
+        let mut names = HashSet::new();
         for (account, shards) in self.accounts.iter().zip(all) {
-            match shards {
-                Ok(shards) => found.extend(shards),
+            let mut shards = match shards {
+                Ok(shards) => shards,
                 Err(error) => {
-                    found.extend(self.as_before(account).await);
                     errors.push(error);
+                    self.as_before(account).await
                 }
+            };
+            let count = shards.len();
+            shards.retain(|shard| names.insert(shard.name.clone()));
+            if shards.len() < count {
+                let account = account.lock().await;
+                let (label, session) = (account.account.label(), account.session.as_ref());
+                let id = session.map_or("", |session| session.id());
+                let reason =
+                    format!("it is account {id}, as one before it; it is measured once, take one out");
+                errors.push(failed(ErrorKind::Conflict, "measure all of", label, reason));
             }
+            found.extend(shards);
         }
         if found.is_empty()
             && let Some(error) = errors.pop()
@@ -235,7 +232,7 @@ impl Collector for AwsCollector {
     }
 
     fn longest_window(&self) -> Option<Duration> {
-        Some(LONGEST)
+        Some(LONGEST_WINDOW)
     }
 
     fn told(&self, now: i64) {

@@ -1,5 +1,6 @@
 //! What a source will cost, from the inventory, which is free to read, or from what is assumed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -7,15 +8,21 @@ use super::super::config::{Account, Config};
 use super::super::cost::{Assumed, Estimate, Line};
 use super::super::wanted::Metric;
 use super::billing::{MONTH, USD_PER_METRIC, billed};
+use super::budget::stretched;
 use super::collector::AwsCollector;
+use super::machine::Monitoring;
 use super::mapping::{Mapping, Resource};
 use super::pack::pack;
-use super::part::{Part, Wanted, own_ask, parts};
+use super::part::{Part, Rhythm, Wanted, own_ask, parts};
 use super::shard::Asked;
 use super::target::Ask;
 use super::types::Facts;
+use crate::model::Span;
 use crate::provider::Collector as _;
 use crate::{Error, Result};
+
+/// Seconds between two collections beyond which a budget is hardly meant.
+const DAY: i64 = 86_400;
 
 /// What one collection of a part asks for.
 #[derive(Debug, Default)]
@@ -23,6 +30,7 @@ struct Load {
     /// Queries of each target.
     queries: Vec<usize>,
     metrics: u64,
+    resources: u64,
 }
 
 /// What a source that is asked `every` so often costs in 30 days. Without `assumed`, AWS is asked what there is.
@@ -39,10 +47,18 @@ pub async fn estimate(config: &Config, every: Duration, assumed: Option<Assumed>
     estimate.stretch = limit.map_or(1.0, |limit| (estimate.usd() / limit).max(1.0));
     for line in &mut estimate.lines {
         #[expect(clippy::cast_possible_truncation, reason = "seconds of at most some years")]
-        let stretched = (line.every as f64 * estimate.stretch - 1e-6).ceil() as i64;
-        line.every = stretched;
+        let every = stretched(line.every, estimate.stretch).round() as i64;
+        line.every = every;
         line.calls /= estimate.stretch;
         line.usd /= estimate.stretch;
+    }
+    // What is listed is remembered, and nobody lists between two collections.
+    let listed = config.list_every.0.as_secs_f64().max(stretched(every, estimate.stretch)).max(1.0);
+    estimate.listings *= MONTH / listed;
+    if let Some(line) = estimate.lines.iter().max_by_key(|line| line.every).filter(|line| line.every > DAY) {
+        let every = Span::seconds(line.every.unsigned_abs());
+        let hint = format!("the budget means one collection in {every}; raise it, or leave groups out");
+        estimate.hints.push(hint);
     }
     Ok(estimate)
 }
@@ -58,13 +74,14 @@ fn line(account: &str, region: &str, part: &Part, every: i64, load: &Load) -> Li
         namespace: part.namespace.clone(),
         period: part.period,
         every,
-        targets: u64::try_from(load.queries.len()).unwrap_or(u64::MAX),
+        targets: load.resources,
         metrics: load.metrics,
         calls: pack(&load.queries, points).len() as f64 * times,
         usd: load.metrics as f64 * times * USD_PER_METRIC,
     }
 }
 
+/// With one round of ListMetrics for the listings.
 async fn online(config: &Config, every: i64) -> Result<Estimate> {
     let collector = AwsCollector::new(config)?;
     collector.discover().await?;
@@ -73,30 +90,40 @@ async fn online(config: &Config, every: i64) -> Result<Estimate> {
     let mut estimate = Estimate { faults: collector.faults(), ..Estimate::default() };
     for shard in collector.states() {
         let Asked::Metrics(part) = &shard.what else { continue };
-        match collector.targets(&shard, part, now).await {
-            Ok((targets, faults)) => {
-                estimate.faults.extend(faults);
-                let running = targets.iter().filter(|target| target.until.is_none_or(|until| until > now));
-                let mut load = Load::default();
-                for target in running {
-                    add(&mut load, config, &target.ask, 1);
-                }
-                let place = &shard.place;
-                estimate.lines.push(line(place.session.id(), &place.region, part, every, &load));
+        let found = match collector.found(&shard, part, now).await {
+            Ok(found) => found,
+            Err(error) => {
+                estimate.faults.push(error);
+                continue;
             }
-            Err(error) => estimate.faults.push(error),
+        };
+        let place = &shard.place;
+        estimate.faults.extend(found.faults);
+        estimate.hints.extend(found.missed.iter().map(|metric| {
+            format!(
+                "no series is of {metric} in {}; CloudWatch lists new ones after some minutes",
+                place.name()
+            )
+        }));
+        let mut load = Load::default();
+        let mut resources = HashSet::new();
+        for target in found.targets.iter().filter(|target| target.ended.is_none_or(|ended| ended > now)) {
+            add(&mut load, config, &target.ask, 1);
+            resources.insert((target.owner.clone(), Arc::clone(&target.dimensions)));
+        }
+        load.resources = u64::try_from(resources.len()).unwrap_or(u64::MAX);
+        if load.resources > 0 || !found.missed.is_empty() {
+            estimate.lines.push(line(place.session.id(), &place.region, part, every, &load));
         }
     }
-    let times = MONTH / config.list_every.0.as_secs_f64().max(1.0);
-    estimate.listings = collector.spent().listings as f64 * times;
-    estimate.lines.retain(|line| line.targets > 0);
+    estimate.listings = collector.spent().listings as f64;
     Ok(estimate)
 }
 
 fn add(load: &mut Load, config: &Config, ask: &Ask, times: u64) {
-    let many = usize::try_from(times).unwrap_or(0);
-    load.queries.extend(std::iter::repeat_n(ask.queries(), if ask.figures.is_empty() { 0 } else { many }));
-    load.metrics += billed(ask, config.billed_by) * times;
+    let many = if ask.figures.is_empty() { 0 } else { usize::try_from(times).unwrap_or(0) };
+    load.queries.extend(std::iter::repeat_n(ask.queries(), many));
+    load.metrics += billed(ask.metrics(), config.billed_by) * times;
 }
 
 /// All of it in one region of one account.
@@ -113,23 +140,33 @@ fn offline(config: &Config, every: i64, assumed: Assumed) -> Result<Estimate> {
         if let Some(namespace) = mapping.namespaces.iter().find(|known| known.namespace == part.namespace) {
             match namespace.resource {
                 Resource::Instance => {
-                    for (detailed, count) in
-                        [(true, assumed.detailed), (false, assumed.instances - assumed.detailed)]
-                    {
-                        add(&mut load, config, &wanted.of_facts(namespace, detailed, &facts), count);
+                    let basic = assumed.instances - assumed.detailed;
+                    for (rhythm, count) in [
+                        (Rhythm::Of(Monitoring::Detailed), assumed.detailed),
+                        (Rhythm::Of(Monitoring::Basic), basic),
+                        (Rhythm::Own, assumed.instances),
+                    ] {
+                        let ask = wanted.of_facts(namespace, rhythm, &facts);
+                        add(&mut load, config, &ask, count);
+                        if !ask.figures.is_empty() {
+                            load.resources = (load.resources + count).min(assumed.instances);
+                        }
                     }
                 }
                 Resource::Volume => {
                     add(&mut load, config, &wanted.of_volume(namespace, &facts, "gp3"), assumed.volumes);
+                    load.resources += assumed.volumes;
                 }
                 // One processor, file system, disk and interface.
                 Resource::Listed => {
                     add(&mut load, config, &wanted.of_listed(namespace, |_| true), assumed.instances);
+                    load.resources += assumed.instances;
                 }
             }
         }
         for metric in config.metrics.iter().filter(|metric| wanted.has(metric)) {
             add(&mut load, config, &own_ask(&[metric], config.settle_by), 1);
+            load.resources += 1;
             if let Some(fault) = unknown(metric) {
                 estimate.faults.push(fault);
             }
@@ -146,7 +183,7 @@ fn unknown(metric: &Metric) -> Option<Error> {
     stars.then(|| {
         let reason =
             "how many combinations of dimensions there are is not known without asking; it is counted once";
-        Error::invalid("estimate", reason).with_resource(format!("{}.{}", metric.table, metric.field))
+        Error::invalid("estimate", reason).with_resource(metric.name())
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use aws_sdk_ec2::types::{Filter, InstanceType};
+use aws_sdk_ec2::types::Filter;
 
 use super::super::config::Config;
 use super::super::connect::{Session, filter};
@@ -25,7 +25,8 @@ pub(super) struct Snapshot {
     /// Seconds since 1970.
     pub(super) at: i64,
     pub(super) machines: BTreeMap<Arc<str>, Machine>,
-    pub(super) volumes: Vec<Volume>,
+    /// Nothing as long as they could not be listed.
+    pub(super) volumes: Option<Vec<Volume>>,
 }
 
 /// Asks EC2 in one region.
@@ -59,7 +60,7 @@ impl Reader {
             let page = patiently(
                 &self.pace,
                 self.cost(),
-                || (),
+                |_| (),
                 || async {
                     let request = client.describe_instances().max_results(PAGE).set_filters(filters.clone());
                     let answer = request.set_next_token(next.clone()).send().await;
@@ -86,7 +87,7 @@ impl Reader {
             let page = patiently(
                 &self.pace,
                 self.cost(),
-                || (),
+                |_| (),
                 || async {
                     let request = client.describe_volumes().max_results(PAGE);
                     let request = request.filters(filter("attachment.status", ["attached", "detaching"]));
@@ -102,8 +103,8 @@ impl Reader {
         }
     }
 
-    /// What the types in use can, added to what is `known`. Where EC2 does not say, their names have to do, and the fault
-    /// says so.
+    /// What the types in use can, added to what is `known`. Where EC2 does not say, their names have to do; it is asked again
+    /// the next time unless it has answered.
     pub(super) async fn types(
         &self,
         machines: &mut BTreeMap<Arc<str>, Machine>,
@@ -115,32 +116,18 @@ impl Reader {
             .filter(|size| !size.is_empty() && !known.contains_key(*size))
             .cloned()
             .collect();
-        let (client, place, mut fault) = (self.session.ec2(&self.region), self.place(), None);
+        let mut fault = None;
         for some in Vec::from_iter(unknown).chunks(TYPES) {
-            let names: Vec<InstanceType> = some.iter().map(|size| InstanceType::from(&**size)).collect();
-            let page = patiently(
-                &self.pace,
-                self.cost(),
-                || (),
-                || async {
-                    let request = client.describe_instance_types().set_instance_types(Some(names.clone()));
-                    request.send().await.answered("describe the instance types of", &place)
-                },
-            );
-            match page.await {
-                Ok(page) => {
-                    for info in page.instance_types() {
-                        let Some(name) = info.instance_type() else { continue };
-                        known.insert(name.as_str().into(), Facts::of_description(info));
+            match self.described(some).await {
+                Ok(described) => {
+                    known.extend(described);
+                    for size in some {
+                        known.entry(Arc::clone(size)).or_insert_with(|| Facts::of_name(size));
                     }
                 }
                 Err(error) => {
                     fault.get_or_insert(error);
                 }
-            }
-            // Once is enough to be told about those that nobody describes.
-            for size in some {
-                known.entry(Arc::clone(size)).or_insert_with(|| Facts::of_name(size));
             }
         }
         for machine in machines.values_mut() {
@@ -150,5 +137,35 @@ impl Reader {
             }
         }
         fault
+    }
+
+    /// What EC2 says of types. They are a filter and not the question: of one that EC2 does not know there is no answer then,
+    /// and the others have theirs.
+    async fn described(&self, sizes: &[Arc<str>]) -> Result<Vec<(Arc<str>, Facts)>> {
+        let (client, place) = (self.session.ec2(&self.region), self.place());
+        let (mut described, mut next) = (Vec::new(), None);
+        loop {
+            let page = patiently(
+                &self.pace,
+                self.cost(),
+                |_| (),
+                || async {
+                    let names = filter("instance-type", sizes.iter().map(|size| &**size));
+                    let request = client.describe_instance_types().filters(names);
+                    let answer = request.set_next_token(next.clone()).send().await;
+                    answer.answered("describe the instance types of", &place)
+                },
+            );
+            let page = page.await?;
+            let facts = page.instance_types().iter().filter_map(|info| {
+                let name = info.instance_type()?;
+                Some((Arc::from(name.as_str()), Facts::of_description(info)))
+            });
+            described.extend(facts);
+            next = page.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(described);
+            }
+        }
     }
 }

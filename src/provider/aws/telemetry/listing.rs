@@ -28,7 +28,7 @@ pub(super) struct Question {
 }
 
 /// A series that there is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Series {
     /// The account that owns it, if it is not the one that asked.
     pub(super) owner: Option<Arc<str>>,
@@ -65,11 +65,10 @@ impl Lister {
         let active = (!question.silent).then_some(RecentlyActive::Pt3H);
         let (mut found, mut next) = (Vec::new(), None);
         loop {
-            let throttles = self.pace.throttles();
             let page = patiently(
                 &self.pace,
                 cost,
-                || self.meter.listed(),
+                |heard| self.meter.listed(heard),
                 || async {
                     let request = client.list_metrics().namespace(&question.namespace);
                     let request =
@@ -79,9 +78,7 @@ impl Lister {
                     request.set_next_token(next.clone()).send().await.answered("list the metrics of", &place)
                 },
             );
-            let page = page.await;
-            self.meter.throttled(self.pace.throttles().saturating_sub(throttles));
-            let page = page?;
+            let page = page.await?;
             let owners = page.owning_accounts();
             for (number, metric) in page.metrics().iter().enumerate() {
                 let owner = owners.get(number).filter(|owner| owner.as_str() != self.session.id());
@@ -101,9 +98,18 @@ impl Lister {
             }
             next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
+                // AWS keeps no order, and what a limit leaves out must not change from one time to another.
+                found.sort_unstable();
                 return Ok(found);
             }
         }
+    }
+}
+
+impl Series {
+    /// The value of a dimension.
+    pub(super) fn dimension(&self, name: &str) -> Option<&Arc<str>> {
+        self.dimensions.iter().find(|(known, _)| &**known == name).map(|(_, value)| value)
     }
 }
 

@@ -21,13 +21,20 @@ pub(super) struct Machine {
     pub(super) launched: Option<i64>,
     /// The same of the stop or deletion, where EC2 says it, or else of when it was seen first.
     pub(super) ended: Option<i64>,
-    /// Whether it publishes every minute, and since when, if that was seen to begin.
-    pub(super) detailed: bool,
-    pub(super) detailed_since: Option<i64>,
+    pub(super) monitoring: Monitoring,
+    /// From when on rows are of this monitoring and no more of the other one, if it was seen to change.
+    pub(super) switched: Option<i64>,
     /// Values of the tags that the pipeline file asks for, in its order.
     pub(super) tags: Vec<Option<Arc<str>>>,
     pub(super) vcpus: Option<u32>,
     pub(super) facts: Facts,
+}
+
+/// How often an instance publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Monitoring {
+    Basic,
+    Detailed,
 }
 
 /// A volume that is attached.
@@ -37,6 +44,25 @@ pub(super) struct Volume {
     pub(super) instance: Arc<str>,
     pub(super) kind: String,
     pub(super) attached: Option<i64>,
+    /// When it was seen to be no longer so.
+    pub(super) gone: Option<i64>,
+}
+
+impl Monitoring {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Basic => Self::Detailed,
+            Self::Detailed => Self::Basic,
+        }
+    }
+
+    /// Seconds between two points.
+    pub(super) fn period(self) -> i64 {
+        match self {
+            Self::Basic => 300,
+            Self::Detailed => 60,
+        }
+    }
 }
 
 impl Machine {
@@ -60,8 +86,11 @@ impl Machine {
             zone: instance.placement().and_then(|placement| placement.availability_zone()).map(Arc::from),
             launched: instance.launch_time().map(|time| time.secs()),
             ended,
-            detailed: matches!(monitoring, Some(MonitoringState::Enabled | MonitoringState::Pending)),
-            detailed_since: None,
+            monitoring: match monitoring {
+                Some(MonitoringState::Enabled | MonitoringState::Pending) => Monitoring::Detailed,
+                _ => Monitoring::Basic,
+            },
+            switched: None,
             tags: tags.iter().map(|name| tag(name)).collect(),
             vcpus: cpus.and_then(|cpus| u32::try_from(cpus).ok()),
             facts: Facts::of_name(size),
@@ -86,6 +115,11 @@ impl Machine {
 }
 
 impl Volume {
+    /// The volume, and the instance that has it.
+    pub(super) fn attachment(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.id), Arc::clone(&self.instance))
+    }
+
     /// Reads a description; nothing for one that no instance has.
     pub(super) fn read(volume: &Described) -> Option<Self> {
         let attachment = volume.attachments().iter().find(|attachment| attachment.instance_id().is_some())?;
@@ -94,6 +128,7 @@ impl Volume {
             instance: attachment.instance_id()?.into(),
             kind: volume.volume_type().map_or("", |kind| kind.as_str()).to_owned(),
             attached: attachment.attach_time().map(|time| time.secs()),
+            gone: None,
         })
     }
 }

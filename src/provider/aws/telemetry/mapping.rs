@@ -6,11 +6,10 @@ use std::sync::{Arc, LazyLock};
 use serde::Deserialize;
 
 use super::super::config::Config;
-use super::super::wanted::{self, Convert, GROUPS, is_statistic};
+use super::super::wanted::{self, BUILTIN, Convert, GROUPS, is_statistic};
+use super::target::Conversion;
 use crate::model::{Catalog, ColumnKind, FieldType, Span, Table};
 use crate::{Error, Result, yaml};
-
-const TEXT: &str = include_str!("../../../../schemas/providers/aws.yaml");
 
 /// The file.
 #[derive(Debug, Deserialize)]
@@ -53,7 +52,7 @@ pub(super) struct Builtin {
     pub(super) statistic: String,
     pub(super) table: String,
     pub(super) field: String,
-    pub(super) convert: Convert,
+    pub(super) convert: Conversion,
     #[serde(default)]
     pub(super) per: Option<String>,
     #[serde(default)]
@@ -97,7 +96,7 @@ impl Mapping {
 
 fn namespaces() -> Result<&'static [Namespace]> {
     static FILE: LazyLock<std::result::Result<File, String>> = LazyLock::new(|| {
-        let file: File = yaml::from_str(TEXT).map_err(|error| error.to_string())?;
+        let file: File = yaml::from_str(BUILTIN).map_err(|error| error.to_string())?;
         let metrics = file.namespaces.iter().flat_map(|namespace| &namespace.metrics);
         match metrics.filter_map(Builtin::wrong).next() {
             Some(wrong) => Err(wrong),
@@ -113,7 +112,11 @@ impl Builtin {
     fn wrong(&self) -> Option<String> {
         let name = format!("{} {}", self.metric, self.statistic);
         let table = Catalog::builtin().and_then(|catalog| catalog.table(&self.table)).ok()?;
-        let wanted = if self.convert == Convert::Flag { FieldType::Boolean } else { FieldType::Float };
+        let wanted = if self.convert == Conversion::Any(Convert::Flag) {
+            FieldType::Boolean
+        } else {
+            FieldType::Float
+        };
         if table.column(&self.field).map(|column| column.kind) != Some(ColumnKind::Field(wanted)) {
             return Some(format!("{name}: {}.{} is no {wanted:?} field", self.table, self.field));
         }
@@ -124,7 +127,7 @@ impl Builtin {
         if !GROUPS.contains(&self.group.as_str()) || !is_statistic(&self.statistic) {
             return Some(format!("{name}: unknown group {} or statistic", self.group));
         }
-        ((self.convert == Convert::Latency) != self.per.is_some())
+        ((self.convert == Conversion::Latency) != self.per.is_some())
             .then(|| format!("{name}: latency is per something"))
     }
 }

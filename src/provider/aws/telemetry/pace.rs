@@ -33,7 +33,6 @@ struct State {
     /// When the factor was right.
     since: Instant,
     throttled: Option<Instant>,
-    throttles: u64,
 }
 
 /// What a call takes.
@@ -63,14 +62,7 @@ impl Pace {
 
     fn new() -> Self {
         let now = Instant::now();
-        Self(Mutex::new(State {
-            call: now,
-            datapoints: now,
-            factor: 1.0,
-            since: now,
-            throttled: None,
-            throttles: 0,
-        }))
+        Self(Mutex::new(State { call: now, datapoints: now, factor: 1.0, since: now, throttled: None }))
     }
 
     /// Waits for the turn of a call.
@@ -82,11 +74,6 @@ impl Pace {
     /// AWS said that it was too much.
     pub(super) fn throttled(&self) {
         self.0.lock().slow(Instant::now());
-    }
-
-    /// How often it did.
-    pub(super) fn throttles(&self) -> u64 {
-        self.0.lock().throttles
     }
 }
 
@@ -112,7 +99,6 @@ impl State {
     }
 
     fn slow(&mut self, now: Instant) {
-        self.throttles += 1;
         if self.throttled.is_some_and(|last| now.saturating_duration_since(last) < TOGETHER) {
             return;
         }
@@ -169,7 +155,6 @@ mod tests {
         for _ in 0..5 {
             pace.throttled();
         }
-        assert_eq!(pace.throttles(), 5);
         let slowed = taken(&pace, 41, COST).await.as_secs_f64();
         assert!((1.2..1.5).contains(&slowed), "40 calls at 28 a second, which rises: {slowed}");
         tokio::time::sleep(Duration::from_secs(10)).await;

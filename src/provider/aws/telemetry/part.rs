@@ -4,13 +4,20 @@ use std::collections::BTreeSet;
 
 use super::super::config::Config;
 use super::super::wanted::{Metric, SettleBy};
+use super::machine::Monitoring;
 use super::mapping::{Builtin, Mapping, Namespace, Resource, When};
-use super::target::{Ask, Column, TagFrom, What, tags};
+use super::target::{Ask, Column, Conversion, TagFrom, What, tags};
 use super::types::Facts;
 
-/// Basic monitoring makes a point in this time, in seconds, and detailed monitoring in the next.
-pub(super) const BASIC: i64 = 300;
-const DETAILED: i64 = 60;
+/// Seconds between two points of what no monitoring changes.
+const FINE: i64 = 60;
+
+/// Which figures of an instance: those with a period of their own, or those that follow its monitoring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Rhythm {
+    Own,
+    Of(Monitoring),
+}
 
 /// What one shard asks for in its region: a namespace in steps of a period.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,8 +34,10 @@ pub(super) fn parts(config: &Config, mapping: &Mapping) -> BTreeSet<Part> {
         for metric in namespace.metrics.iter().filter(|metric| config.groups.contains(&metric.group)) {
             let periods = match (metric.period, namespace.resource) {
                 (Some(period), _) => vec![period],
-                (None, Resource::Instance) => vec![BASIC, DETAILED],
-                (None, _) => vec![DETAILED],
+                (None, Resource::Instance) => {
+                    [Monitoring::Basic, Monitoring::Detailed].map(Monitoring::period).to_vec()
+                }
+                (None, _) => vec![FINE],
             };
             let part =
                 |period| Part { namespace: namespace.namespace.clone(), period: coarse(config, period) };
@@ -70,30 +79,48 @@ impl Wanted<'_> {
             && coarse(self.config, metric.seconds()) == self.part.period
     }
 
-    /// Of an instance.
-    pub(super) fn of_facts(&self, namespace: &Namespace, detailed: bool, facts: &Facts) -> Ask {
-        let native = if detailed { DETAILED } else { BASIC };
-        self.ask(namespace, native, |metric| metric.when.iter().all(|when| holds(*when, facts, "")))
+    /// Whether the points of both kinds of monitoring are asked for alike, because the file wants none that are finer.
+    pub(super) fn levels(&self) -> bool {
+        let [basic, detailed] =
+            [Monitoring::Basic, Monitoring::Detailed].map(|kind| coarse(self.config, kind.period()));
+        basic == detailed
+    }
+
+    /// Of an instance, those of a rhythm.
+    pub(super) fn of_facts(&self, namespace: &Namespace, rhythm: Rhythm, facts: &Facts) -> Ask {
+        self.ask(namespace, |metric| {
+            let period = match (rhythm, metric.period) {
+                (Rhythm::Own, Some(period)) => Some(period),
+                (Rhythm::Of(monitoring), None) => Some(monitoring.period()),
+                _ => None,
+            };
+            period.filter(|_| metric.when.iter().all(|when| holds(*when, facts, "")))
+        })
     }
 
     /// Of a volume of an instance.
     pub(super) fn of_volume(&self, namespace: &Namespace, facts: &Facts, kind: &str) -> Ask {
-        self.ask(namespace, DETAILED, |metric| metric.when.iter().all(|when| holds(*when, facts, kind)))
+        let has = |metric: &Builtin| metric.when.iter().all(|when| holds(*when, facts, kind));
+        self.ask(namespace, |metric| has(metric).then(|| metric.period.unwrap_or(FINE)))
     }
 
     /// Of what is listed with these metrics. Of instances in other accounts it is not known how they are monitored.
     pub(super) fn of_listed(&self, namespace: &Namespace, has: impl Fn(&str) -> bool) -> Ask {
-        let native = if namespace.resource == Resource::Instance { BASIC } else { DETAILED };
-        self.ask(namespace, native, |metric| has(&metric.metric))
+        let native = match namespace.resource {
+            Resource::Instance => Monitoring::Basic.period(),
+            _ => FINE,
+        };
+        self.ask(namespace, |metric| has(&metric.metric).then(|| metric.period.unwrap_or(native)))
     }
 
-    /// The built-in metrics of a namespace that a resource has, as far as they belong to this part.
-    fn ask(&self, namespace: &Namespace, native: i64, has: impl Fn(&Builtin) -> bool) -> Ask {
+    /// The built-in metrics of a namespace that a resource has, in the period of which, as far as they belong to this part.
+    fn ask(&self, namespace: &Namespace, period: impl Fn(&Builtin) -> Option<i64>) -> Ask {
         let mut ask = Ask::default();
         let listed = namespace.resource == Resource::Listed;
         for metric in &namespace.metrics {
-            let period = coarse(self.config, metric.period.unwrap_or(native));
-            if period != self.part.period || !self.config.groups.contains(&metric.group) || !has(metric) {
+            let belongs =
+                period(metric).is_some_and(|period| coarse(self.config, period) == self.part.period);
+            if !belongs || !self.config.groups.contains(&metric.group) {
                 continue;
             }
             let what = What::Metric { metric: metric.metric.clone(), statistic: metric.statistic.clone() };
@@ -145,7 +172,8 @@ pub(super) fn own_ask(metrics: &[&Metric], settle_by: SettleBy) -> Ask {
         };
         let tags =
             metric.tags.iter().map(|(column, name)| (column.clone(), TagFrom::Dimension(name.clone())));
-        let column = Column { field: metric.field.clone(), convert: metric.convert, per: None };
+        let convert = Conversion::Any(metric.convert);
+        let column = Column { field: metric.field.clone(), convert, per: None };
         ask.add(what, &metric.table, tags.collect(), column);
     }
     if settle_by == SettleBy::SampleCount {

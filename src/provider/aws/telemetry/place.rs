@@ -1,6 +1,6 @@
 //! A region of an account: what there is in it, remembered between collections and shared by the shards of the region.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,16 +11,17 @@ use super::super::error::failed;
 use super::billing::Meter;
 use super::inventory::{Reader, Snapshot};
 use super::listing::{Lister, Question, Series};
-use super::machine::Machine;
+use super::machine::{Machine, Monitoring, Volume};
 use super::pace::Pace;
-use super::status::{Event, events};
+use super::status::{Event, Events, events};
 use super::types::Facts;
+use crate::provider::Window;
 use crate::{Error, ErrorKind, Result};
 
 /// While something passes from one state to another it is looked again this soon, in seconds.
 const SOON: i64 = 60;
-/// Events that wait for a collection; of more the oldest are dropped.
-const EVENTS: usize = 10_000;
+/// How long a volume that is detached or deleted is still asked for, in seconds: its last points come late.
+const VOLUME_GONE: i64 = 3_600;
 
 /// A region of an account.
 #[derive(Debug)]
@@ -36,7 +37,9 @@ pub(super) struct Place {
     lister: Lister,
     known: tokio::sync::Mutex<Known>,
     listings: tokio::sync::Mutex<HashMap<Question, Listed>>,
-    events: Mutex<Vec<Event>>,
+    events: Mutex<Events>,
+    /// Metrics of the pipeline file of which it was told that there are none.
+    missed: Mutex<HashSet<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +93,7 @@ impl Place {
             known: tokio::sync::Mutex::default(),
             listings: tokio::sync::Mutex::default(),
             events: Mutex::default(),
+            missed: Mutex::default(),
         }
     }
 
@@ -113,7 +117,8 @@ impl Place {
         match self.look(&mut known, now, since).await {
             Ok((snapshot, faults)) => {
                 known.failed = None;
-                let passing = snapshot.machines.values().any(|machine| machine.status.state.is_passing());
+                let passing = snapshot.volumes.is_none()
+                    || snapshot.machines.values().any(|machine| machine.status.state.is_passing());
                 let every = i64::try_from(self.config.inventory_every.0.as_secs()).unwrap_or(i64::MAX);
                 known.next = now.saturating_add(if passing { every.min(SOON) } else { every });
                 known.snapshot = Some(Arc::clone(&snapshot));
@@ -137,25 +142,31 @@ impl Place {
         let happened = events(before, &machines, since);
         let wants_volumes =
             self.config.groups.iter().any(|group| group.starts_with("ebs") && group != "ebs_balance");
+        let known_volumes = before.and_then(|before| before.volumes.as_ref());
         let volumes = match wants_volumes {
             true => self.reader.volumes().await,
             false => Ok(Vec::new()),
         };
-        // Instances are measured though volumes may not be listed.
-        let volumes = volumes.unwrap_or_else(|error| {
-            faults.push(error);
-            before.map(|before| before.volumes.clone()).unwrap_or_default()
-        });
-        let mut waiting = self.events.lock();
-        waiting.extend(happened);
-        let too_many = waiting.len().saturating_sub(EVENTS);
-        waiting.drain(..too_many);
+        let volumes = match volumes {
+            Ok(volumes) => Some(with_gone(volumes, known_volumes, now)),
+            // Instances are measured though volumes may not be listed.
+            Err(error) => {
+                faults.push(error);
+                known_volumes.cloned()
+            }
+        };
+        self.events.lock().add(happened);
         Ok((Arc::new(Snapshot { at: now, machines, volumes }), faults))
     }
 
-    /// What happened since it was asked last.
-    pub(super) fn happened(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.events.lock())
+    /// What happened and has not arrived yet, as far as is known from where a window begins.
+    pub(super) fn happened(&self, window: Window) -> Vec<Event> {
+        self.events.lock().handed_on(window)
+    }
+
+    /// Whether it is the first time that a metric of the pipeline file has no series.
+    pub(super) fn misses(&self, metric: &str) -> bool {
+        self.missed.lock().insert(metric.to_owned())
     }
 
     /// The series that answer a question, as of lately.
@@ -196,15 +207,55 @@ impl Place {
 
 /// What a description does not say and earlier ones showed: since when.
 fn carry_over(machines: &mut BTreeMap<Arc<str>, Machine>, before: Option<&Snapshot>, now: i64) {
+    // Both kinds of points begin then, and no row is of both.
+    let cut = (now.div_euclid(Monitoring::Basic.period()) + 1) * Monitoring::Basic.period();
     for machine in machines.values_mut() {
         let known = before.and_then(|before| before.machines.get(&machine.id));
         if !machine.lives() && machine.ended.is_none() {
             machine.ended = Some(known.and_then(|known| known.ended).unwrap_or(now));
         }
-        machine.detailed_since = match known {
-            Some(known) if known.detailed == machine.detailed => known.detailed_since,
-            Some(_) => Some(now),
+        machine.switched = match known {
+            Some(known) if known.monitoring == machine.monitoring => known.switched,
+            Some(_) => Some(cut),
             None => None,
         };
+    }
+}
+
+/// Volumes, and those that are gone since lately.
+fn with_gone(mut volumes: Vec<Volume>, before: Option<&Vec<Volume>>, now: i64) -> Vec<Volume> {
+    let there: HashSet<(Arc<str>, Arc<str>)> = volumes.iter().map(Volume::attachment).collect();
+    let gone = before.into_iter().flatten().filter(|volume| !there.contains(&volume.attachment()));
+    let gone = gone.map(|volume| {
+        let elsewhere = volumes.iter().find(|one| one.id == volume.id).and_then(|one| one.attached);
+        Volume { gone: volume.gone.or(elsewhere).or(Some(now)), ..volume.clone() }
+    });
+    let gone: Vec<Volume> =
+        gone.filter(|volume| volume.gone.is_some_and(|at| now - at < VOLUME_GONE)).collect();
+    volumes.extend(gone);
+    volumes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(id: &str, instance: &str) -> Volume {
+        Volume { id: id.into(), instance: instance.into(), kind: "gp3".into(), attached: None, gone: None }
+    }
+
+    #[test]
+    fn volumes_that_are_gone_are_known_for_a_while() {
+        let told = |volumes: &[Volume]| -> Vec<String> {
+            volumes.iter().map(|one| format!("{} {} {:?}", one.id, one.instance, one.gone)).collect()
+        };
+        let both = vec![volume("v-1", "i-1"), volume("v-2", "i-1")];
+        let attached = Volume { attached: Some(80), ..volume("v-1", "i-2") };
+        let moved = with_gone(vec![attached], Some(&both), 100);
+        assert_eq!(told(&moved), ["v-1 i-2 None", "v-1 i-1 Some(80)", "v-2 i-1 Some(100)"]);
+        let back = with_gone(vec![volume("v-1", "i-1")], Some(&moved), 200);
+        assert_eq!(told(&back), ["v-1 i-1 None", "v-1 i-2 Some(200)", "v-2 i-1 Some(100)"]);
+        let none = with_gone(Vec::new(), Some(&back), 3_700);
+        assert_eq!(told(&none), ["v-1 i-1 Some(3700)", "v-1 i-2 Some(200)"]);
     }
 }

@@ -1,24 +1,27 @@
 //! One request of GetMetricData: its pages, and what became of every Id in it. One bad Id costs itself and is asked for
 //! again alone.
 
-use std::collections::HashMap;
-
 use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::error::SdkError;
 use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{
-    Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy, StatusCode,
-};
+use aws_sdk_cloudwatch::types::{MetricDataResult, ScanBy, StatusCode};
 
-use super::super::error::{Answered, failed};
+use super::super::cost::BilledBy;
+use super::super::error::Answered;
+use super::answer::{Answers, Extent, Fate, Slot};
+use super::billing::{Meter, billed};
+use super::budget::Reserved;
 use super::calls::patiently;
 use super::pace::{Cost, Pace};
-use super::settle::Grid;
-use super::target::{Figure, Target, What};
+use super::query;
+use super::target::Target;
 use crate::{Error, ErrorKind, Result};
 
 /// Rounds in which the Ids that failed are asked for again.
-const ROUNDS: usize = 4;
+const ROUNDS: u32 = 4;
+/// Times that AWS may find one request wrong: a single Id in 500 takes nine.
+const REFUSALS: usize = 64;
 
 /// How requests are made in a region.
 pub(super) struct Asker<'a> {
@@ -27,73 +30,23 @@ pub(super) struct Asker<'a> {
     pub(super) cost: Cost,
     /// Account and region, for errors.
     pub(super) place: &'a str,
-    /// Hears of each call.
-    pub(super) called: &'a (dyn Fn() + Sync),
-    /// Hears what each answered request is billed.
-    pub(super) billed: &'a (dyn Fn(u64) + Sync),
-}
-
-/// Resources and a range of time: periods that begin at `from` or later, and before `to`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Range {
-    pub(super) from: i64,
-    pub(super) to: i64,
-    pub(super) period: i64,
-}
-
-/// What became of a figure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    Answered,
-    /// It may be answered another time.
-    Failed,
-    /// AWS does not allow it.
-    Forbidden,
-}
-
-/// What an answer has of one resource.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) grid: Grid,
-    pub(super) fates: Vec<Fate>,
-}
-
-/// Where an Id's points go.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    target: usize,
-    figure: usize,
+    pub(super) billed_by: BilledBy,
+    pub(super) meter: &'a Meter,
+    pub(super) reserved: &'a Reserved,
 }
 
 impl Asker<'_> {
     /// Asks for resources, and again for what of them failed. `skip` are figures that are not asked for.
-    pub(super) async fn ask(
+    pub(super) async fn ask<'a>(
         &self,
-        targets: &[&Target],
-        range: Range,
-        skip: impl Fn(usize, usize) -> bool,
-    ) -> (Vec<Answer>, Vec<Error>) {
-        let mut answers: Vec<Answer> = targets
-            .iter()
-            .map(|target| {
-                let columns = target.ask.figures.len();
-                let grid = Grid::empty(range.from, range.to, range.period, columns);
-                Answer { grid, fates: vec![Fate::Failed; columns] }
-            })
-            .collect();
-        let figures = targets
-            .iter()
-            .enumerate()
-            .flat_map(|(target, of)| (0..of.ask.figures.len()).map(move |figure| Place { target, figure }));
-        let mut open: Vec<Place> = Vec::new();
-        for place in figures {
-            match skip(place.target, place.figure) {
-                true => answers[place.target].fates[place.figure] = Fate::Forbidden,
-                false => open.push(place),
-            }
-        }
-        let (mut faults, mut broken) = (Vec::new(), false);
+        targets: &'a [&'a Target],
+        extent: Extent,
+        skip: impl Fn(&Target, usize) -> bool,
+    ) -> (Answers<'a>, Vec<Error>) {
+        let mut answers = Answers::new(targets, extent, skip);
+        let mut broken = None;
         for round in 0..ROUNDS {
+            let open = answers.open();
             if open.is_empty() {
                 break;
             }
@@ -101,66 +54,88 @@ impl Asker<'_> {
                 let wait = 50.0 * f64::from(1_u32 << round) * (0.5 + fastrand::f64());
                 tokio::time::sleep(std::time::Duration::from_millis(wait as u64)).await;
             }
-            if let Err(error) = self.round(targets, range, &open, &mut answers, &mut faults).await {
-                faults.push(error);
-                broken = true;
+            if let Err(error) = self.round(&mut answers, open).await {
+                broken = Some(error);
                 break;
             }
-            open.retain(|place| answers[place.target].fates[place.figure] == Fate::Failed);
         }
-        if !broken && !open.is_empty() {
-            let first = &targets[open[0].target];
-            let figure = first.ask.figures[open[0].figure].what.label();
-            let name = format!("{figure} of {} in {}", first.identity.resource_id, self.place);
-            let reason = format!(
-                "AWS failed at it {ROUNDS} times, and at {} others; it is tried later",
-                open.len() - 1
-            );
-            faults.push(failed(ErrorKind::Unavailable, "read", &name, reason));
-        }
+        let faults = answers.faults(self.place, ROUNDS, broken);
         (answers, faults)
     }
 
-    /// One request with all its pages.
-    async fn round(
-        &self,
-        targets: &[&Target],
-        range: Range,
-        open: &[Place],
-        answers: &mut [Answer],
-        faults: &mut Vec<Error>,
-    ) -> Result<()> {
-        let mut queries = Vec::with_capacity(open.len());
-        let mut places = HashMap::with_capacity(open.len());
-        let mut billed = 0;
-        for (number, place) in open.iter().enumerate() {
-            let target = targets[place.target];
-            let figure = &target.ask.figures[place.figure];
-            add(&mut queries, number, target, figure, range.period);
-            billed += u64::try_from(figure.what.metrics().len()).unwrap_or(0);
-            places.insert(format!("q{number}"), *place);
+    /// One request for what is open. AWS refuses all of it for one Id that it finds wrong, so it is halved until that is alone.
+    async fn round(&self, answers: &mut Answers<'_>, open: Vec<Slot>) -> Result<()> {
+        let (mut parts, mut refusals) = (vec![open], 0);
+        while let Some(part) = parts.pop() {
+            match self.request(answers, &part).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Invalid && refusals < REFUSALS => {
+                    refusals += 1;
+                    match &part[..] {
+                        [culprit] => {
+                            answers.refused(*culprit, &error);
+                            for other in &mut parts {
+                                other.retain(|slot| answers.fate(*slot) == Fate::Failed);
+                            }
+                            parts.retain(|part| !part.is_empty());
+                        }
+                        _ => {
+                            let (one, other) = part.split_at(part.len() / 2);
+                            parts.extend([other.to_vec(), one.to_vec()]);
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let points = usize::try_from((range.to - range.from) / range.period).unwrap_or(0);
-        let cost = Cost { datapoints: queries.len() * points, ..self.cost };
+        Ok(())
+    }
+
+    /// One request with all its pages.
+    async fn request(&self, answers: &mut Answers<'_>, slots: &[Slot]) -> Result<()> {
+        let Extent { from, to, period } = answers.extent;
+        let targets = answers.targets;
+        let figures = || slots.iter().map(|slot| (targets[slot.target], slot.figure_of(targets)));
+        // A page that comes late is billed as well, and pages of one request are taken to be billed once.
+        let together = slots.chunk_by(|one, other| one.target == other.target);
+        let mut price: u64 = together
+            .map(|slots| {
+                let figures = slots.iter().flat_map(|slot| slot.figure_of(targets).what.metrics());
+                billed(figures, self.billed_by)
+            })
+            .sum();
+        let bill = |metrics| {
+            self.meter.bill(metrics);
+            self.reserved.bill(metrics);
+        };
+        let count: usize = figures().map(|(_, figure)| figure.what.queries()).sum();
+        let points = usize::try_from((to - from) / period).unwrap_or(0);
+        let cost = Cost { datapoints: count * points, ..self.cost };
         let mut next = None;
         loop {
-            let page = patiently(self.pace, cost, self.called, || async {
-                let request = self.client.get_metric_data().set_metric_data_queries(Some(queries.clone()));
-                let request = request
-                    .start_time(DateTime::from_secs(range.from))
-                    .end_time(DateTime::from_secs(range.to));
+            let hears = |heard| self.meter.got(heard);
+            let page = patiently(self.pace, cost, hears, || async {
+                let mut queries = Vec::with_capacity(count);
+                for (number, (target, figure)) in figures().enumerate() {
+                    query::add(&mut queries, number, target, figure, period);
+                }
+                let request = self.client.get_metric_data().set_metric_data_queries(Some(queries));
+                let request = request.start_time(DateTime::from_secs(from)).end_time(DateTime::from_secs(to));
                 let request = request.scan_by(ScanBy::TimestampAscending).set_next_token(next.clone());
-                request.send().await.answered("read the metrics of", self.place)
+                let answer = request.send().await;
+                // It may have been answered, and nobody listened any more.
+                if matches!(answer, Err(SdkError::TimeoutError(_) | SdkError::ResponseError(_))) {
+                    bill(price);
+                }
+                answer.answered("read the metrics of", self.place)
             });
             let GetMetricDataOutput { metric_data_results, next_token, .. } = page.await?;
-            // Pages of one request are taken to be billed once.
-            (self.billed)(std::mem::take(&mut billed));
+            bill(std::mem::take(&mut price));
             next = next_token.filter(|token| !token.is_empty());
             for result in metric_data_results.unwrap_or_default() {
-                let Some(place) = result.id().and_then(|id| places.get(id)) else { continue };
-                let fate = take(&result, *place, &mut answers[place.target]);
-                if fate == Fate::Forbidden {
-                    faults.push(self.forbidden(targets[place.target], place.figure, &result));
+                let number = result.id().and_then(query::number);
+                if let Some(slot) = number.and_then(|number| slots.get(number)) {
+                    take(answers, *slot, &result);
                 }
             }
             if next.is_none() {
@@ -168,101 +143,18 @@ impl Asker<'_> {
             }
         }
     }
-
-    fn forbidden(&self, target: &Target, figure: usize, result: &MetricDataResult) -> Error {
-        let figure = target.ask.figures[figure].what.label();
-        let name = format!("{figure} of {} in {}", target.identity.resource_id, self.place);
-        let said =
-            result.messages().iter().filter_map(|message| message.value()).collect::<Vec<_>>().join(", ");
-        let reason = format!("AWS does not allow to read it ({said}); it is left out for an hour");
-        failed(ErrorKind::Denied, "read", &name, reason)
-    }
 }
 
 /// Takes in what a page says of an Id. One with more on the next page is complete when that says so.
-fn take(result: &MetricDataResult, place: Place, answer: &mut Answer) -> Fate {
+fn take(answers: &mut Answers<'_>, slot: Slot, result: &MetricDataResult) {
     for (time, value) in result.timestamps().iter().zip(result.values()) {
-        answer.grid.put(place.figure, time.secs(), *value);
+        answers.put(slot, time.secs(), *value);
     }
-    let fate = match result.status_code() {
-        Some(StatusCode::Complete) => Fate::Answered,
-        Some(StatusCode::Forbidden) => Fate::Forbidden,
-        _ => Fate::Failed,
-    };
-    answer.fates[place.figure] = fate;
-    fate
-}
-
-/// The query of a figure; of an expression, also those that it computes with.
-fn add(queries: &mut Vec<MetricDataQuery>, number: usize, target: &Target, figure: &Figure, period: i64) {
-    let query = || MetricDataQuery::builder().set_account_id(target.owner.as_deref().map(str::to_owned));
-    let stat = |metric: &str, statistic: &str| {
-        let dimensions = target
-            .dimensions
-            .iter()
-            .map(|(name, value)| Dimension::builder().name(&**name).value(&**value).build())
-            .collect();
-        let metric = Metric::builder()
-            .namespace(&*target.namespace)
-            .metric_name(metric)
-            .set_dimensions(Some(dimensions));
-        let period = i32::try_from(period).unwrap_or(i32::MAX);
-        MetricStat::builder().metric(metric.build()).period(period).stat(statistic).build()
-    };
-    match &figure.what {
-        What::Metric { metric, statistic } => {
-            queries.push(query().id(format!("q{number}")).metric_stat(stat(metric, statistic)).build());
-        }
-        What::Expression { text, inputs } => {
-            let name = |id: &str| {
-                inputs.iter().position(|(known, ..)| known == id).map(|at| format!("q{number}_{at}"))
-            };
-            for (at, (_, metric, statistic)) in inputs.iter().enumerate() {
-                let input = query().id(format!("q{number}_{at}")).metric_stat(stat(metric, statistic));
-                queries.push(input.return_data(false).build());
-            }
-            queries.push(
-                MetricDataQuery::builder().id(format!("q{number}")).expression(renamed(text, name)).build(),
-            );
-        }
-    }
-}
-
-/// An expression with the names of its inputs as the request has them. What stands in quotes is no name.
-fn renamed(text: &str, name: impl Fn(&str) -> Option<String>) -> String {
-    let mut made = String::with_capacity(text.len());
-    let (mut rest, mut quote) = (text, None);
-    while let Some(first) = rest.chars().next() {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let end = if quote.is_none() && is_name(first) {
-            rest.find(|c| !is_name(c)).unwrap_or(rest.len())
-        } else {
-            first.len_utf8()
-        };
-        let (word, left) = rest.split_at(end);
-        match quote {
-            Some(open) if first == open => quote = None,
-            None if first == '"' || first == '\'' => quote = Some(first),
-            _ => {}
-        }
-        match name(word).filter(|_| quote.is_none()) {
-            Some(other) => made.push_str(&other),
-            None => made.push_str(word),
-        }
-        rest = left;
-    }
-    made
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inputs_of_an_expression_get_the_names_of_the_request() {
-        let name = |word: &str| ["a", "m1"].contains(&word).then(|| format!("q7_{word}"));
-        assert_eq!(renamed("100 * a / (a + m1)", name), "100 * q7_a / (q7_a + q7_m1)");
-        assert_eq!(renamed("SUM([a, m10]) + a1", name), "SUM([q7_a, m10]) + a1");
-        assert_eq!(renamed("SUM(METRICS(\"a\")) - 'm1' - m1", name), "SUM(METRICS(\"a\")) - 'm1' - q7_m1");
+    let said = result.messages().iter().flat_map(|message| [message.code(), message.value()]);
+    let said = || said.flatten().collect::<Vec<_>>().join(": ");
+    match result.status_code() {
+        Some(StatusCode::Complete) => answers.answered(slot),
+        Some(StatusCode::Forbidden) => answers.forbidden(slot, said()),
+        _ => answers.failed(slot, said()),
     }
 }

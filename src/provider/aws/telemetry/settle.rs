@@ -7,12 +7,14 @@
 //!
 //! Remembered are the values that are not final: a few for each figure.
 
+use super::lag::Lag;
+
 /// Points that may not be final are remembered up to this many; of one that fails for long the older are handed on again.
 const REMEMBERED: usize = 240;
 /// A point that was read only once is final at this multiple of the settle time.
 const CERTAIN: i64 = 3;
-/// The longest that what is learned may make the settle time, in seconds.
-const LONGEST: i64 = 3_600;
+/// What fails for longer holds the shard's mark back no more, in seconds.
+const HELD: i64 = 12 * 3_600;
 
 /// Values of a resource's figures at times that are a period apart.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -30,29 +32,16 @@ pub(super) struct Grid {
 pub(super) struct Seen {
     /// Everything up to here is final and was handed on.
     pub(super) settled: i64,
+    /// The values that are not final, as they were answered last.
     last: Grid,
-}
-
-/// How a namespace publishes, as far as it was seen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Lag {
-    /// The settle time that the mapping gives, in seconds.
-    base: i64,
-    /// The latest change that was seen, in seconds after the end of its period.
-    revised: i64,
-    /// How long after the end of its period the newest point was there; smoothed.
-    pub(super) published: Option<f64>,
-}
-
-/// What an answer brought.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
-    /// Rows of the grid with something new.
-    pub(super) rows: Vec<usize>,
+    /// Figures that the last reading brought no answer of.
+    failed: Vec<usize>,
+    /// Since when no reading was whole, if it is so.
+    failing: Option<i64>,
 }
 
 impl Grid {
-    /// A grid without values for the periods that end after `from` and not after `to`; both are multiples of the period.
+    /// A grid without values for the periods that end after `from` and not after `to`.
     pub(super) fn empty(from: i64, to: i64, period: i64, columns: usize) -> Self {
         let rows = usize::try_from((to - from) / period).unwrap_or(0);
         Self { first: from + period, period, columns, values: vec![f64::NAN; rows * columns] }
@@ -68,6 +57,13 @@ impl Grid {
 
     pub(super) fn row(&self, row: usize) -> &[f64] {
         &self.values[row * self.columns..(row + 1) * self.columns]
+    }
+
+    /// Without the rows that are later than a time.
+    pub(super) fn cut(mut self, until: i64) -> Self {
+        let rows = usize::try_from((until - self.first).div_euclid(self.period) + 1).unwrap_or(0);
+        self.values.truncate(rows.saturating_mul(self.columns));
+        self
     }
 
     /// The time of the last row.
@@ -91,73 +87,90 @@ impl Grid {
     }
 }
 
-impl Lag {
-    pub(super) fn new(base: i64) -> Self {
-        Self { base, revised: 0, published: None }
-    }
-
-    /// How old a point has to be, in seconds: as the mapping says, or longer if points were seen to change later.
-    pub(super) fn settle(&self) -> i64 {
-        self.base.max((self.revised + self.base / 2).min(LONGEST))
-    }
-
-    fn first_seen(&mut self, age: i64) {
-        let age = age as f64;
-        self.published = Some(self.published.map_or(age, |known| known + (age - known) / 16.0));
-    }
-}
-
 impl Seen {
     /// Nothing is known; what is later than `from` is to be read.
     pub(super) fn new(from: i64) -> Self {
-        Self { settled: from, last: Grid::default() }
+        Self { settled: from, last: Grid::default(), failed: Vec::new(), failing: None }
     }
 
-    /// Takes in an answer read at `now`. `whole` says that every figure was answered; else nothing becomes final.
-    pub(super) fn take(&mut self, grid: Grid, whole: bool, now: i64, lag: &mut Lag) -> News {
+    /// Up to where it lets the mark of its shard move: to what is final, unless some figure of it fails for very long while
+    /// others are answered.
+    pub(super) fn mark(&self, now: i64) -> i64 {
+        let given_up = self.failing.is_some_and(|since| now - since > HELD);
+        if given_up { self.settled.max(now - HELD) } else { self.settled }
+    }
+
+    /// Takes in an answer read at `now`, and says which of its rows have something new. What `failed` keeps the value that was
+    /// known of it, and nothing becomes final.
+    pub(super) fn take(
+        &mut self,
+        grid: &mut Grid,
+        failed: Vec<usize>,
+        now: i64,
+        lag: &mut Lag,
+    ) -> Vec<usize> {
         if self.last.columns != grid.columns || self.last.period != grid.period {
             self.last = Grid { columns: grid.columns, period: grid.period, ..Grid::default() };
         }
-        let settle = lag.settle();
+        self.heard(failed.is_empty(), now);
+        let settle = lag.settle(now);
         let mut rows = Vec::new();
         // What lies between what was final and this answer was not read, so nothing behind it becomes final.
-        let mut moves = whole && grid.first - grid.period <= self.settled;
+        let mut moves = failed.is_empty() && grid.first - grid.period <= self.settled;
         let before = self.settled;
         for row in 0..grid.rows() {
             let time = grid.time(row);
             if time <= before {
                 continue;
             }
-            let (values, known) = (grid.row(row), self.last.at(time));
+            let known = self.last.at(time);
+            let values = &mut grid.values[row * grid.columns..(row + 1) * grid.columns];
+            for column in &failed {
+                values[*column] = known.map_or(f64::NAN, |known| known[*column]);
+            }
             let age = now - time;
             let same = known.is_some_and(|known| equal(known, values));
             if !same && values.iter().any(|value| !value.is_nan()) {
                 rows.push(row);
-                let had_values = known.is_some_and(|known| known.iter().any(|value| !value.is_nan()));
-                if had_values && whole {
-                    lag.revised = lag.revised.max(age);
+                let had_values = known.filter(|known| known.iter().any(|value| !value.is_nan()));
+                if let Some(known) = had_values {
+                    // What failed the last time may have been there then.
+                    let changed = (0..values.len()).any(|column| {
+                        !(alike(known[column], values[column])
+                            || known[column].is_nan() && self.failed.contains(&column))
+                    });
+                    if changed {
+                        lag.revised(age, now);
+                    }
                 } else if known.is_some() || self.last.rows() > 0 && time > self.last.end() {
                     lag.first_seen(age);
                 }
             }
-            moves &= age >= CERTAIN * settle || age >= settle && same;
+            moves &= age >= CERTAIN * settle || age >= settle && same && self.failed.is_empty();
             if moves {
                 self.settled = time;
             }
         }
         self.last = self.rest(grid);
-        News { rows }
+        self.failed = failed;
+        rows
+    }
+
+    /// Takes note of a reading that was whole, or not.
+    pub(super) fn heard(&mut self, whole: bool, now: i64) {
+        self.failing = if whole { None } else { self.failing.or(Some(now)) };
     }
 
     /// The part of an answer that is not final.
-    fn rest(&self, mut grid: Grid) -> Grid {
+    fn rest(&self, grid: &Grid) -> Grid {
         let rows = grid.rows();
         let settled = (0..rows).take_while(|row| grid.time(*row) <= self.settled).count();
         let left_out = settled.max(rows.saturating_sub(REMEMBERED));
-        grid.values.drain(..left_out * grid.columns);
-        grid.values.shrink_to_fit();
-        grid.first += i64::try_from(left_out).unwrap_or(0) * grid.period;
-        grid
+        Grid {
+            first: grid.first + i64::try_from(left_out).unwrap_or(0) * grid.period,
+            values: grid.values[left_out * grid.columns..].to_vec(),
+            ..*grid
+        }
     }
 
     /// Bytes that it takes beside itself.
@@ -169,7 +182,11 @@ impl Seen {
 
 /// The same values, and none in the same places.
 fn equal(one: &[f64], other: &[f64]) -> bool {
-    one.iter().zip(other).all(|(one, other)| one == other || one.is_nan() && other.is_nan())
+    one.iter().zip(other).all(|(one, other)| alike(*one, *other))
+}
+
+fn alike(one: f64, other: f64) -> bool {
+    one == other || one.is_nan() && other.is_nan()
 }
 
 #[cfg(test)]
@@ -187,8 +204,7 @@ mod tests {
             let time = grid.time(row);
             grid.put(0, time - 60, value(time));
         }
-        let copy = grid.clone();
-        seen.take(grid, true, now, lag).rows.into_iter().map(|row| copy.time(row)).collect()
+        seen.take(&mut grid, Vec::new(), now, lag).into_iter().map(|row| grid.time(row)).collect()
     }
 
     #[test]
@@ -212,8 +228,7 @@ mod tests {
         assert_eq!(seen.settled, 86_400 - 1_800);
         assert!(seen.bytes() <= 30 * 8, "{}", seen.bytes());
         let before = seen.settled;
-        let grid = Grid::empty(before, 90_000, 60, 1);
-        seen.take(grid, false, 90_000, &mut lag);
+        seen.take(&mut Grid::empty(before, 90_000, 60, 1), vec![0], 90_000, &mut lag);
         assert_eq!(seen.settled, before);
     }
 
@@ -222,8 +237,47 @@ mod tests {
         let (mut seen, mut lag) = (Seen::new(0), Lag::new(BASE));
         let mut grid = Grid::empty(6_000, 12_000, 60, 1);
         grid.put(0, 6_000, 1.0);
-        let news = seen.take(grid, true, 90_000, &mut lag);
-        assert_eq!((news.rows.as_slice(), seen.settled), (&[0][..], 0));
+        let rows = seen.take(&mut grid, Vec::new(), 90_000, &mut lag);
+        assert_eq!((rows.as_slice(), seen.settled), (&[0][..], 0));
+    }
+
+    #[test]
+    fn what_failed_and_is_answered_later_was_not_revised() {
+        let (mut seen, mut lag) = (Seen::new(0), Lag::new(BASE));
+        let grid = |values: [f64; 2]| {
+            let mut grid = Grid::empty(0, 60, 60, 2);
+            grid.put(0, 0, values[0]);
+            grid.put(1, 0, values[1]);
+            grid
+        };
+        seen.take(&mut grid([1.0, f64::NAN]), vec![1], 100, &mut lag);
+        assert_eq!(seen.take(&mut grid([1.0, 2.0]), Vec::new(), 1_500, &mut lag), [0]);
+        assert_eq!(lag.settle(1_500), BASE, "it may have been there all the time");
+        let mut later = grid([1.0, f64::NAN]);
+        assert_eq!(Seen::take(&mut seen.clone(), &mut later, vec![1], 1_600, &mut lag), [0; 0]);
+        assert_eq!(later.row(0), [1.0, 2.0], "what is known stays");
+        let mut young = Seen::new(0);
+        young.take(&mut grid([1.0, 2.0]), Vec::new(), 100, &mut lag);
+        young.take(&mut grid([1.0, 3.0]), Vec::new(), 1_700, &mut lag);
+        assert_eq!(lag.settle(1_700), 1_640 + BASE / 2, "this was revised");
+    }
+
+    #[test]
+    fn a_figure_lets_the_mark_go_when_it_has_failed_for_long_and_not_when_its_points_are_old() {
+        let (mut seen, mut lag) = (Seen::new(0), Lag::new(BASE));
+        let mut fails = |now: i64| {
+            seen.take(&mut Grid::empty(0, 600, 60, 1), vec![0], now, &mut lag);
+            seen.mark(now)
+        };
+        assert_eq!(fails(72_000), 0, "twenty hours without an answer, and one figure that failed since");
+        assert_eq!(fails(72_000 + HELD), 0);
+        assert_eq!(fails(72_001 + HELD), 72_001);
+    }
+
+    #[test]
+    fn rows_are_cut_off_at_a_time() {
+        let cut = |until| Grid::empty(0, 600, 60, 2).cut(until).rows();
+        assert_eq!((cut(600), cut(300), cut(330), cut(0), cut(-60)), (10, 5, 5, 0, 0));
     }
 
     proptest! {
@@ -257,9 +311,8 @@ mod tests {
                     let time = grid.time(row);
                     grid.put(0, time - 60, truth(time, now));
                 }
-                let copy = grid.clone();
-                for row in seen.take(grid, true, now, &mut lag).rows {
-                    stored.insert(copy.time(row), copy.row(row)[0]);
+                for row in seen.take(&mut grid, Vec::new(), now, &mut lag) {
+                    stored.insert(grid.time(row), grid.row(row)[0]);
                 }
             }
             prop_assert_eq!(seen.settled, 3_600);

@@ -1,16 +1,20 @@
 //! What instances are doing, as rows: one of each in the table `status`, and one in `events` for what happened to it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::SECOND;
+use super::identity::identity;
 use super::inventory::Snapshot;
 use super::machine::Machine;
 use super::rows::Rows;
-use super::targets::identity;
 use crate::Result;
-use crate::model::resource::State;
+use crate::model::resource::{State, Status};
+use crate::provider::Window;
 use crate::provider::status::columns;
+
+/// Events that wait; of more the oldest are dropped.
+const EVENTS: usize = 10_000;
 
 /// Something that happened to an instance.
 #[derive(Debug, Clone)]
@@ -19,6 +23,32 @@ pub(super) struct Event {
     pub(super) event: &'static str,
     /// Seconds since 1970.
     pub(super) at: i64,
+    /// What it was afterwards; nothing where what is described now is something later.
+    status: Option<Status>,
+}
+
+/// Events that were seen, until their rows have arrived.
+#[derive(Debug, Default)]
+pub(super) struct Events(Vec<(Event, Option<i64>)>);
+
+impl Events {
+    pub(super) fn add(&mut self, happened: Vec<Event>) {
+        self.0.extend(happened.into_iter().map(|event| (event, None)));
+        let too_many = self.0.len().saturating_sub(EVENTS);
+        self.0.drain(..too_many);
+    }
+
+    /// Those to be told of in a window. They are kept until a later one begins at its end, which says that its rows arrived.
+    pub(super) fn handed_on(&mut self, window: Window) -> Vec<Event> {
+        self.0.retain(|(_, handed)| handed.is_none_or(|end| end > window.start));
+        self.0
+            .iter_mut()
+            .map(|(event, handed)| {
+                handed.get_or_insert(window.end);
+                event.clone()
+            })
+            .collect()
+    }
 }
 
 /// What happened between two looks. Before the first, only what happened later than `since` is told.
@@ -32,14 +62,14 @@ pub(super) fn events(
         let known = before.and_then(|before| before.machines.get(&machine.id));
         // What was there unseen, as because of a filter, did not begin now.
         let since = before.map_or(since, |before| before.at.min(since.max(before.at - 3_600)));
-        let mut add = |event, at| events.push(Event { machine: machine.clone(), event, at });
+        let mut add = |event, at, status| events.push(Event { machine: machine.clone(), event, at, status });
         if let Some(launched) = machine.launched
             && known.map_or(launched > since, |known| known.launched != Some(launched))
         {
             if known.is_none() && before.is_some() {
-                add("created", launched);
+                add("created", launched, None);
             }
-            add("started", launched);
+            add("started", launched, None);
         }
         let ended = machine
             .ended
@@ -51,13 +81,14 @@ pub(super) fn events(
             _ => None,
         };
         if let Some((word, ended)) = word.zip(ended) {
-            add(word, ended);
+            add(word, ended, Some(machine.status.clone()));
         }
     }
     events
 }
 
-/// Adds the rows of a look: all instances, and those that are deleted only once. `told` are those that were.
+/// Adds the rows of a look: all instances, and those that are deleted only once. `told` are those that were, and the end of
+/// the window in which; `since` is from when on a deletion is of interest, in seconds.
 ///
 /// # Errors
 /// Tables and columns do not fit, which the tests rule out.
@@ -66,14 +97,18 @@ pub(super) fn rows(
     place: (&str, &str),
     snapshot: &Snapshot,
     happened: &[Event],
-    told: &mut HashSet<Arc<str>>,
-    tick: i64,
+    told: &mut HashMap<Arc<str>, i64>,
+    (window, since): (Window, i64),
 ) -> Result<()> {
-    told.retain(|id| snapshot.machines.contains_key(id));
+    let tick = window.end;
+    told.retain(|id, _| snapshot.machines.contains_key(id));
     for machine in snapshot.machines.values() {
-        let deleted = machine.status.state == State::Deleted;
-        if deleted && !told.insert(Arc::clone(&machine.id)) {
-            continue;
+        if machine.status.state == State::Deleted {
+            let before = machine.ended.is_some_and(|ended| ended <= since) && !told.contains_key(&machine.id);
+            let last = told.entry(Arc::clone(&machine.id)).or_insert(if before { i64::MIN } else { tick });
+            if *last <= window.start {
+                continue;
+            }
         }
         let uptime = machine
             .launched
@@ -86,7 +121,7 @@ pub(super) fn rows(
         rows.row("status", &identity, &rows.cloud_tags(machine), tick, &values)?;
     }
     for event in happened {
-        let machine = &event.machine;
+        let (machine, status) = (&event.machine, event.status.as_ref());
         let identity = identity(place.0, place.1, &machine.id, Some(machine), "hypervisor");
         rows.row(
             "events",
@@ -95,8 +130,8 @@ pub(super) fn rows(
             event.at.saturating_mul(SECOND),
             &[
                 ("event", event.event.into()),
-                ("state", machine.status.state.as_str().into()),
-                ("reason", machine.status.reason.as_ref().into()),
+                ("state", status.map(|status| status.state.as_str()).into()),
+                ("reason", status.and_then(|status| status.reason.as_ref()).into()),
             ],
         )?;
     }

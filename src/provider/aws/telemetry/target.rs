@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::super::wanted::Convert;
 use crate::model::{Identity, Value};
 
@@ -35,9 +37,22 @@ pub(super) enum What {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Column {
     pub(super) field: String,
-    pub(super) convert: Convert,
+    pub(super) convert: Conversion,
     /// The figure that a latency is divided by.
     pub(super) per: Option<usize>,
+}
+
+/// How a figure becomes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Conversion {
+    /// 1 less the idle seconds of the period.
+    Busy,
+    /// Seconds by operations.
+    Latency,
+    /// As a pipeline file may want it too.
+    #[serde(untagged)]
+    Any(Convert),
 }
 
 /// Columns of one row.
@@ -76,8 +91,17 @@ pub(super) struct Target {
     /// Columns of all its rows.
     pub(super) tags: Vec<(Arc<str>, Arc<str>)>,
     pub(super) ask: Arc<Ask>,
-    /// Seconds since 1970 from which on, and up to which, there can be points.
-    pub(super) from: Option<i64>,
+    /// Seconds since 1970 from which on, and up to which, there can be points, as far as is known.
+    pub(super) began: Option<i64>,
+    pub(super) ended: Option<i64>,
+    pub(super) share: Share,
+}
+
+/// The rows that a target makes of its resource: later than one time and not later than another, where somebody else makes
+/// the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) after: Option<i64>,
     pub(super) until: Option<i64>,
 }
 
@@ -152,6 +176,23 @@ impl What {
 }
 
 impl Target {
+    /// One that asks for nothing.
+    #[cfg(test)]
+    pub(super) fn of_key(key: &str) -> Self {
+        Self {
+            key: key.into(),
+            namespace: "App".into(),
+            owner: None,
+            dimensions: Arc::new([]),
+            identity: Arc::new(super::identity::identity("1", "eu-west-1", key, None, "guest")),
+            tags: Vec::new(),
+            ask: Arc::default(),
+            began: None,
+            ended: None,
+            share: Share::default(),
+        }
+    }
+
     /// The value of a dimension.
     pub(super) fn dimension(&self, name: &str) -> Option<&Arc<str>> {
         self.dimensions.iter().find(|(known, _)| &**known == name).map(|(_, value)| value)
@@ -172,16 +213,16 @@ impl Target {
 }
 
 /// A figure as a column's value. `per` is what a latency is divided by.
-pub(super) fn converted(convert: Convert, figure: f64, period: i64, per: Option<f64>) -> Value<'static> {
+pub(super) fn converted(convert: Conversion, figure: f64, period: i64, per: Option<f64>) -> Value<'static> {
     let seconds = period as f64;
     match convert {
-        Convert::Value => figure.into(),
-        Convert::Percent => (figure / 100.0).into(),
-        Convert::Rate => (figure / seconds).into(),
-        Convert::Milliseconds => (figure / 1_000.0).into(),
-        Convert::Flag => (figure > 0.0).into(),
-        Convert::Busy => (1.0 - figure / seconds).clamp(0.0, 1.0).into(),
-        Convert::Latency => {
+        Conversion::Any(Convert::Value) => figure.into(),
+        Conversion::Any(Convert::Percent) => (figure / 100.0).into(),
+        Conversion::Any(Convert::Rate) => (figure / seconds).into(),
+        Conversion::Any(Convert::Milliseconds) => (figure / 1_000.0).into(),
+        Conversion::Any(Convert::Flag) => (figure > 0.0).into(),
+        Conversion::Busy => (1.0 - figure / seconds).clamp(0.0, 1.0).into(),
+        Conversion::Latency => {
             per.filter(|operations| *operations > 0.0).map(|operations| figure / operations).into()
         }
     }
@@ -202,24 +243,25 @@ mod tests {
 
     #[test]
     fn conversions() {
-        assert_eq!(converted(Convert::Percent, 12.5, 60, None), Value::Float(0.125));
-        assert_eq!(converted(Convert::Rate, 600.0, 300, None), Value::Float(2.0));
-        assert_eq!(converted(Convert::Busy, 45.0, 60, None), Value::Float(0.25));
-        assert_eq!(converted(Convert::Busy, 61.0, 60, None), Value::Float(0.0), "never below 0");
-        assert_eq!(converted(Convert::Latency, 3.0, 60, Some(6.0)), Value::Float(0.5));
+        assert_eq!(converted(Conversion::Any(Convert::Percent), 12.5, 60, None), Value::Float(0.125));
+        assert_eq!(converted(Conversion::Any(Convert::Rate), 600.0, 300, None), Value::Float(2.0));
+        assert_eq!(converted(Conversion::Busy, 45.0, 60, None), Value::Float(0.25));
+        assert_eq!(converted(Conversion::Busy, 61.0, 60, None), Value::Float(0.0), "never below 0");
+        assert_eq!(converted(Conversion::Latency, 3.0, 60, Some(6.0)), Value::Float(0.5));
         assert_eq!(
-            converted(Convert::Latency, 3.0, 60, Some(0.0)),
+            converted(Conversion::Latency, 3.0, 60, Some(0.0)),
             Value::Null,
             "without operations there is none"
         );
-        assert_eq!(converted(Convert::Flag, 1.0, 60, None), Value::Boolean(true));
+        assert_eq!(converted(Conversion::Any(Convert::Flag), 1.0, 60, None), Value::Boolean(true));
     }
 
     #[test]
     fn figures_of_one_row_stand_together_and_what_is_needed_is_asked_once() {
         let mut ask = Ask::default();
         let metric = |name: &str| What::Metric { metric: name.into(), statistic: "Sum".into() };
-        let column = |field: &str| Column { field: field.into(), convert: Convert::Rate, per: None };
+        let column =
+            |field: &str| Column { field: field.into(), convert: Conversion::Any(Convert::Rate), per: None };
         ask.add(metric("In"), "network", vec![], column("a"));
         ask.add(metric("Out"), "network", vec![], column("b"));
         assert_eq!((ask.rows.len(), ask.rows[0].figures.as_slice()), (1, &[0, 1][..]));
