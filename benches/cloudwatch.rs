@@ -105,7 +105,12 @@ async fn run() {
         regions: REGIONS.map(str::to_owned).to_vec(),
         // Six of basic monitoring on Nitro, and the maximum of the processors.
         groups: vec!["basic".into(), "cpu_max".into()],
-        endpoints: Endpoints { ec2: Some(ec2.url()), cloudwatch: Some(fake.url()), sts: Some(ec2.url()), pricing: None },
+        endpoints: Endpoints {
+            ec2: Some(ec2.url()),
+            cloudwatch: Some(fake.url()),
+            sts: Some(ec2.url()),
+            pricing: None,
+        },
         request_timeout: barograph::model::Span::seconds(60),
         ..Config::default()
     };

@@ -89,8 +89,8 @@ async fn managed(ec2: &ToldEc2) -> Managed {
         secret_access_key: Some(Secret::new("secret")),
         ..Account::default()
     };
-    let endpoints =
-        Endpoints { ec2: Some(ec2.url.clone()), pricing: Some(ec2.url.clone()), ..Endpoints::default() };
+    let url = Some(ec2.url.clone());
+    let endpoints = Endpoints { ec2: url.clone(), sts: url.clone(), pricing: url, ..Endpoints::default() };
     let config = Config { regions: vec![REGION.into()], endpoints, ..Config::default() };
     let provider = Arc::new(AwsProvider::open(&config, &account).await.unwrap());
     let client = Client::new(provider, Arc::default(), Policy::default());

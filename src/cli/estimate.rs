@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::BAD_INPUT;
+use super::manage::exit;
 use crate::config::{self, SourceKind};
 use crate::model::Span;
 use crate::provider::aws::{Assumed, Estimate, estimate};
@@ -36,10 +37,11 @@ enum Format {
     Json,
 }
 
-/// Runs the command: 0 if all of it could be found out, 2 for a bad file.
+/// Runs the command: 0 if all of it could be found out, 3 if a part could not, the error's own code if nothing could, 2 for a
+/// bad file. What `--assume` cannot know is no failure.
 ///
 /// # Errors
-/// No account of a source can be signed in to.
+/// The file has no source of AWS.
 pub fn run(args: Args) -> Result<ExitCode> {
     let config = match config::load(&args.file) {
         Ok(config) => config,
@@ -58,10 +60,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             }
         }
     }
-    if sources.is_empty() {
-        if let Some((_, error)) = failed.into_iter().next() {
-            return Err(error);
-        }
+    if sources.is_empty() && failed.is_empty() {
         let reason = "it has no source of type aws; the others cost nothing";
         return Err(Error::invalid("estimate", reason).with_resource(args.file.display().to_string()));
     }
@@ -75,8 +74,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Format::Text => text(&sources),
         Format::Json => json(&sources)?,
     })?;
-    let whole = sources.iter().all(|(_, estimate)| estimate.faults.is_empty());
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let first = sources.iter().flat_map(|(_, estimate)| &estimate.faults).next();
+    Ok(match first.filter(|_| args.assume.is_none()) {
+        None => ExitCode::SUCCESS,
+        Some(_) if sources.iter().any(|(_, estimate)| !estimate.lines.is_empty()) => {
+            ExitCode::from(exit::PARTIAL)
+        }
+        Some(error) => ExitCode::from(exit::code(error)),
+    })
 }
 
 fn text(sources: &[(String, Estimate)]) -> String {
@@ -125,7 +130,10 @@ fn text(sources: &[(String, Estimate)]) -> String {
         }
     }
     for (name, estimate) in sources {
-        let _ = write!(text, "\n{name}: {:.2} USD in 30 days", estimate.usd());
+        let _ = match estimate.lines.is_empty() && !estimate.faults.is_empty() {
+            true => write!(text, "\n{name}: what it costs is not known"),
+            false => write!(text, "\n{name}: {:.2} USD in 30 days", estimate.usd()),
+        };
         if estimate.stretch > 1.0 {
             let _ = write!(
                 text,

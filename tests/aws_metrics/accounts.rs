@@ -77,6 +77,18 @@ async fn an_account_that_cannot_be_signed_in_to_costs_only_itself() {
     compare(&rig, &source, &fleet, Monitoring::Basic, T, T + 1_800);
 }
 
+/// What is read is told of under the account's id, and what is made is paid for by it.
+#[tokio::test]
+async fn credentials_of_another_account_than_the_file_says_are_refused() {
+    let rig = Rig::new().await;
+    rig.fleet(1, Monitoring::Basic, "d");
+    let mut config = rig.config();
+    config.accounts[0].id = Some(OTHER.into());
+    let refused = Source::new(&config, 300).collector.discover().await.unwrap_err();
+    assert!(refused.to_string().contains(&format!("are those of account {OWN}")), "{refused}");
+    assert_eq!(rig.ec2.calls("DescribeInstances"), 0);
+}
+
 /// Custom metrics can be read where the inventory cannot.
 #[tokio::test]
 async fn without_the_right_to_list_instances_custom_metrics_still_come() {

@@ -119,7 +119,8 @@ pub struct Estimate {
 impl Estimate {
     /// Dollars of all lines.
     pub fn usd(&self) -> f64 {
-        self.lines.iter().map(|line| line.usd).sum()
+        // The sum of nothing is a negative zero.
+        self.lines.iter().map(|line| line.usd).sum::<f64>() + 0.0
     }
 }
 
