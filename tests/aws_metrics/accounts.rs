@@ -1,6 +1,7 @@
 //! Many accounts: roles, linked accounts, and one that fails.
 
 use barograph::model::Secret;
+use barograph::provider::Collector;
 use barograph::provider::aws::{Account, Config, Role};
 
 use crate::fake_cloudwatch::{Monitoring, SeriesKey, SeriesSpec};
@@ -84,7 +85,7 @@ async fn credentials_of_another_account_than_the_file_says_are_refused() {
     rig.fleet(1, Monitoring::Basic, "d");
     let mut config = rig.config();
     config.accounts[0].id = Some(OTHER.into());
-    let refused = Source::new(&config, 300).collector.discover().await.unwrap_err();
+    let refused = Collector::discover(&Source::new(&config, 300).collector).await.unwrap_err();
     assert!(refused.to_string().contains(&format!("are those of account {OWN}")), "{refused}");
     assert_eq!(rig.ec2.calls("DescribeInstances"), 0);
 }

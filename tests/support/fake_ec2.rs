@@ -149,9 +149,6 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body
     if action == "GetCallerIdentity" {
         return (StatusCode::OK, identity(&account)).into_response();
     }
-    if action == "GetCallerIdentity" {
-        return (StatusCode::OK, identity(&account)).into_response();
-    }
     let empty = BTreeMap::new();
     let place = world.places.get(&(account, region)).unwrap_or(&empty);
     let size: usize = get("MaxResults").parse().unwrap_or(1_000);
@@ -204,13 +201,6 @@ fn refusal(code: &str, message: &str) -> Response {
          <Message>{message}</Message></Error></Errors><RequestID>req-1</RequestID></Response>"
     );
     (StatusCode::FORBIDDEN, text).into_response()
-}
-
-fn identity(account: &str) -> String {
-    format!(
-        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
-         <Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
-    )
 }
 
 fn assumed(key: &str) -> String {
