@@ -84,7 +84,7 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Asked>>, answer: &dyn Fn(&str, &Ask
         let (status, answer) = match said {
             Ok(content) => (
                 "200 OK",
-                format!("<{action}Response><requestId>r-1</requestId>{content}</{action}Response>"),
+                format!("<{action}Response>{content}<requestId>r-1</requestId></{action}Response>"),
             ),
             Err(code) => {
                 let status = match code {
