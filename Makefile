@@ -46,7 +46,7 @@ fmt: ## Formats the code
 	cargo fmt
 
 doc: ## Builds the documentation, warnings denied
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items --lib --examples
 
 deny: ## Licences, bans, duplicates and sources of dependencies
 	scripts/setup audit

@@ -387,7 +387,7 @@ impl Values {
     fn append_n(&mut self, value: Value<'_>, times: usize) {
         match (self, value) {
             (Self::Tag(b), Value::Text(text)) if !text.is_empty() && times > 0 => {
-                b.append_values(text, times)
+                b.append_values(text, times);
             }
             (Self::Tag(b), _) => b.append_nulls(times),
             (values, value) => (0..times).for_each(|_| values.append(value)),
