@@ -4,7 +4,7 @@
 #[path = "wanted/apart.rs"]
 mod apart;
 #[path = "wanted/check.rs"]
-mod check;
+pub(super) mod check;
 #[path = "wanted/expression.rs"]
 mod expression;
 
@@ -16,8 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::model::{Catalog, Span, Table};
-
-pub(super) use check::is_statistic;
 
 /// The built-in metrics.
 pub(super) const BUILTIN: &str = include_str!("../../../schemas/providers/aws.yaml");

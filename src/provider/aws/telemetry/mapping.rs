@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock};
 use serde::Deserialize;
 
 use super::super::config::Config;
-use super::super::wanted::{self, BUILTIN, Convert, GROUPS, is_statistic};
+use super::super::wanted::check::is_statistic;
+use super::super::wanted::{self, BUILTIN, Convert, GROUPS};
 use super::target::Conversion;
 use crate::model::{Catalog, ColumnKind, FieldType, Span, Table};
 use crate::{Error, Result, yaml};
