@@ -48,59 +48,49 @@ impl Reader {
         format!("{}/{}", self.session.id(), self.region)
     }
 
-    /// All instances that the filters let through.
-    pub(super) async fn machines(&self) -> Result<BTreeMap<Arc<str>, Machine>> {
-        let client = self.session.ec2(&self.region);
-        let filters: Vec<Filter> =
-            self.config.filters.iter().map(|(name, values)| filter(name, values)).collect();
-        let filters = (!filters.is_empty()).then_some(filters);
-        let (place, mut next) = (self.place(), None);
-        let mut machines = BTreeMap::new();
+    /// All items of a list; `ask` reads the page that a token stands for.
+    async fn all<T, F>(&self, ask: impl Fn(Option<String>) -> F) -> Result<Vec<T>>
+    where
+        F: Future<Output = Result<(Vec<T>, Option<String>)>>,
+    {
+        let (mut all, mut next) = (Vec::new(), None);
         loop {
-            let page = patiently(
-                &self.pace,
-                self.cost(),
-                |_| (),
-                || async {
-                    let request = client.describe_instances().max_results(PAGE).set_filters(filters.clone());
-                    let answer = request.set_next_token(next.clone()).send().await;
-                    answer.answered("list the instances of", &place)
-                },
-            );
-            let page = page.await?;
-            let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
-            let found = instances.filter_map(|instance| Machine::read(instance, &self.config.tags));
-            machines.extend(found.map(|machine| (Arc::clone(&machine.id), machine)));
-            next = page.next_token.filter(|token| !token.is_empty());
+            let page = patiently(&self.pace, self.cost(), |_| (), || ask(next.clone()));
+            let (items, token) = page.await?;
+            all.extend(items);
+            next = token.filter(|token| !token.is_empty());
             if next.is_none() {
-                return Ok(machines);
+                return Ok(all);
             }
         }
     }
 
+    /// All instances that the filters let through.
+    pub(super) async fn machines(&self) -> Result<BTreeMap<Arc<str>, Machine>> {
+        let (client, place) = (&self.session.ec2(&self.region), &self.place());
+        let filters: Vec<Filter> =
+            self.config.filters.iter().map(|(name, values)| filter(name, values)).collect();
+        let filters = &(!filters.is_empty()).then_some(filters);
+        let machines = self.all(|next| async move {
+            let request = client.describe_instances().max_results(PAGE).set_filters(filters.clone());
+            let page = request.set_next_token(next).send().await.answered("list the instances of", place)?;
+            let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
+            let found = instances.filter_map(|instance| Machine::read(instance, &self.config.tags)).collect();
+            Ok((found, page.next_token))
+        });
+        Ok(machines.await?.into_iter().map(|machine| (Arc::clone(&machine.id), machine)).collect())
+    }
+
     /// All volumes that an instance has.
     pub(super) async fn volumes(&self) -> Result<Vec<Volume>> {
-        let client = self.session.ec2(&self.region);
-        let (place, mut next) = (self.place(), None);
-        let mut volumes = Vec::new();
-        loop {
-            let page = patiently(
-                &self.pace,
-                self.cost(),
-                |_| (),
-                || async {
-                    let request = client.describe_volumes().max_results(PAGE);
-                    let request = request.filters(filter("attachment.status", ["attached", "detaching"]));
-                    request.set_next_token(next.clone()).send().await.answered("list the volumes of", &place)
-                },
-            );
-            let page = page.await?;
-            volumes.extend(page.volumes().iter().filter_map(Volume::read));
-            next = page.next_token.filter(|token| !token.is_empty());
-            if next.is_none() {
-                return Ok(volumes);
-            }
-        }
+        let (client, place) = (&self.session.ec2(&self.region), &self.place());
+        self.all(|next| async move {
+            let request = client.describe_volumes().max_results(PAGE);
+            let request = request.filters(filter("attachment.status", ["attached", "detaching"]));
+            let page = request.set_next_token(next).send().await.answered("list the volumes of", place)?;
+            Ok((page.volumes().iter().filter_map(Volume::read).collect(), page.next_token))
+        })
+        .await
     }
 
     /// What the types in use can, added to what is `known`. Where EC2 does not say, their names have to do; it is asked again
@@ -142,30 +132,17 @@ impl Reader {
     /// What EC2 says of types. They are a filter and not the question: of one that EC2 does not know there is no answer then,
     /// and the others have theirs.
     async fn described(&self, sizes: &[Arc<str>]) -> Result<Vec<(Arc<str>, Facts)>> {
-        let (client, place) = (self.session.ec2(&self.region), self.place());
-        let (mut described, mut next) = (Vec::new(), None);
-        loop {
-            let page = patiently(
-                &self.pace,
-                self.cost(),
-                |_| (),
-                || async {
-                    let names = filter("instance-type", sizes.iter().map(|size| &**size));
-                    let request = client.describe_instance_types().filters(names);
-                    let answer = request.set_next_token(next.clone()).send().await;
-                    answer.answered("describe the instance types of", &place)
-                },
-            );
-            let page = page.await?;
+        let (client, place) = (&self.session.ec2(&self.region), &self.place());
+        self.all(|next| async move {
+            let names = filter("instance-type", sizes.iter().map(|size| &**size));
+            let request = client.describe_instance_types().filters(names).set_next_token(next);
+            let page = request.send().await.answered("describe the instance types of", place)?;
             let facts = page.instance_types().iter().filter_map(|info| {
                 let name = info.instance_type()?;
                 Some((Arc::from(name.as_str()), Facts::of_description(info)))
             });
-            described.extend(facts);
-            next = page.next_token.filter(|token| !token.is_empty());
-            if next.is_none() {
-                return Ok(described);
-            }
-        }
+            Ok((facts.collect(), page.next_token))
+        })
+        .await
     }
 }
